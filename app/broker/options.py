@@ -1,0 +1,25 @@
+"""What Celery must be told about the broker that a URL names."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass(frozen=True)
+class BrokerOptions:
+    url: str
+    transport_options: dict[str, Any] = field(default_factory=dict)
+
+
+def broker_options(url: str) -> BrokerOptions:
+    """Return Celery's URL and transport options for redis://, rediss:// or filesystem:///folder."""
+    parts = urlsplit(url)
+    if parts.scheme != "filesystem":
+        return BrokerOptions(
+            url, {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 10}
+        )
+    folder = Path(unquote(parts.path))
+    return BrokerOptions(
+        "app.broker.filesystem:Transport://", {"queue_folder": str(folder), "polling_interval": 0.1}
+    )

@@ -1,0 +1,63 @@
+"""Conversations with a version of a project's model, beside its base model."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.clock import now
+from app.database.base import Base
+from app.ids import new_id
+
+
+class Conversation(Base):
+    __tablename__ = "conversations"
+    __table_args__ = (Index("ix_conversations_project_user", "project_id", "user_id"),)
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    adapter_run_id: Mapped[str | None] = mapped_column(
+        ForeignKey("adapters.run_id", ondelete="SET NULL")
+    )
+    """The version asked; None: the base model alone."""
+    title: Mapped[str] = mapped_column(String(200), default="")
+    instructions: Mapped[str] = mapped_column(Text, default="")
+    temperature: Mapped[float] = mapped_column(default=0.0)
+    max_tokens: Mapped[int] = mapped_column(default=256)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class ChatTurn(Base):
+    """One question of the person."""
+
+    __tablename__ = "chat_turns"
+    __table_args__ = (Index("ix_chat_turns_conversation", "conversation_id", "position"),)
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True, default=new_id)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    question: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ChatReply(Base):
+    """One answer to a turn, stamped with what really gave it."""
+
+    __tablename__ = "chat_replies"
+    __table_args__ = (Index("ix_chat_replies_turn", "turn_id", "side", "attempt"),)
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True, default=new_id)
+    turn_id: Mapped[str] = mapped_column(ForeignKey("chat_turns.id", ondelete="CASCADE"))
+    side: Mapped[str] = mapped_column(String(10))
+    """tuned or base."""
+    attempt: Mapped[int] = mapped_column(default=1)
+    """Raised by each “ask again”; the newest is shown."""
+    text: Mapped[str] = mapped_column(Text, default="")
+    status: Mapped[str] = mapped_column(String(12))
+    """complete, length, stopped or failed."""
+    model_name: Mapped[str] = mapped_column(String(200), default="")
+    base_fingerprint: Mapped[str] = mapped_column(String(64), default="")
+    adapter_sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=now)

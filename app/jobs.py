@@ -1,0 +1,93 @@
+"""Hints to the workers: a job's name and one id, sent after the commit.
+
+A message is only a hint. The database says what is to be done, and the sweeper sends a hint again
+when one was lost; so a broker that is away for a moment costs nothing but time.
+"""
+
+import logging
+from functools import cache
+from typing import Final
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.broker.options import broker_options
+from app.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+RUNS_QUEUE: Final = "runs"
+LIGHT_QUEUE: Final = "light"
+
+EXECUTE_RUN: Final = "runs.execute"
+INSPECT_IMPORT: Final = "datasets.inspect"
+IMPORT_EXAMPLES: Final = "datasets.import"
+FETCH_BASE_MODEL: Final = "base_models.fetch"
+CHECK_BASE_MODEL: Final = "base_models.check"
+
+QUEUE_OF: Final = {
+    EXECUTE_RUN: RUNS_QUEUE,
+    INSPECT_IMPORT: LIGHT_QUEUE,
+    IMPORT_EXAMPLES: LIGHT_QUEUE,
+    FETCH_BASE_MODEL: LIGHT_QUEUE,
+    CHECK_BASE_MODEL: LIGHT_QUEUE,
+}
+
+_PENDING = "tailor_pending_jobs"
+
+
+@cache
+def celery_app() -> Celery:
+    """Return the Celery application; JSON messages only, no results, no revokes, no ETAs."""
+    options = broker_options(get_settings().resolved_broker_url)
+    application = Celery("tailor", broker=options.url)
+    application.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        task_default_queue=LIGHT_QUEUE,
+        task_routes={name: {"queue": queue} for name, queue in QUEUE_OF.items()},
+        broker_transport_options=options.transport_options,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=5,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        timezone="UTC",
+    )
+    return application
+
+
+def send_after_commit(session: Session, job: str, entity_id: str) -> None:
+    """Send a hint once the session's transaction is committed; drop it if it rolls back."""
+    pending: list[tuple[str, str]] | None = session.info.get(_PENDING)
+    if pending is None:
+        pending = session.info[_PENDING] = []
+        event.listen(session, "after_commit", _send_pending)
+        event.listen(session, "after_rollback", _drop_pending)
+    if (job, entity_id) not in pending:
+        pending.append((job, entity_id))
+
+
+def send_now(job: str, entity_id: str) -> None:
+    """Send a hint. A broker that does not answer is logged; the sweeper will send it again."""
+    try:
+        celery_app().send_task(job, args=[entity_id], queue=QUEUE_OF[job], retry=False)
+    except (OperationalError, OSError) as error:
+        logger.warning("The job queue did not take %s %s: %s", job, entity_id, error)
+
+
+def _send_pending(session: Session) -> None:
+    jobs = list(session.info.get(_PENDING, ()))
+    _drop_pending(session)
+    for job, entity_id in jobs:
+        send_now(job, entity_id)
+
+
+def _drop_pending(session: Session) -> None:
+    session.info.get(_PENDING, []).clear()

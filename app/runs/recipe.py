@@ -1,0 +1,142 @@
+"""The recipe: every setting of a run, frozen before anything starts, and the rules that choose it.
+
+The rules are written for people who will never look at them, and shown to those who do:
+
+* The run sees all of the data for whole epochs; never a fixed number of steps.
+* Few examples need more passes, many examples fewer: epochs are chosen so that the number of
+  updates lies near a target for the preset, between a least and a most number of passes.
+* An update looks at 8 examples; fewer when there are under 80, so that an epoch has 10 updates.
+* The learning rate follows the base model's size (small models bear larger steps) after the
+  LoRA literature: 2e-4 for billions of parameters (Dettmers et al., QLoRA, 2023), larger below.
+"""
+
+from enum import StrEnum
+from math import ceil
+from pathlib import Path
+from typing import Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RECIPE_FILE: Final = "recipe.json"
+
+
+class Preset(StrEnum):
+    QUICK = "quick"
+    BALANCED = "balanced"
+    THOROUGH = "thorough"
+
+
+class Method(StrEnum):
+    LORA = "lora"
+
+
+class Recipe(BaseModel):
+    """Method plus settings, written as recipe.json beside everything that a run makes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe_version: int = 1
+    preset: Preset
+    method: Method = Method.LORA
+    base_model_id: str
+    base_model_name: str
+    base_model_folder: Path
+    """Absolute folder of the base model's files on the machine that trains."""
+    base_model_fingerprint: str
+    """SHA-256 over the base model's files; a run refuses a model that changed."""
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    """One number that fixes every random choice."""
+    rank: int = Field(ge=1, le=256)
+    """Width of the adapter's matrices: how much it can hold."""
+    alpha: int = Field(ge=1, le=512)
+    """Scale of the adapter; its effect is alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0.0, le=0.5)
+    learning_rate: float = Field(gt=0.0, le=1.0)
+    """Highest step size, per update; reached after the warm-up, falling to a tenth by a cosine."""
+    warmup_fraction: float = Field(default=0.05, ge=0.0, le=0.5)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    max_gradient_norm: float = Field(default=1.0, gt=0.0, le=100.0)
+    epochs: int = Field(ge=1, le=100)
+    """Whole passes over all training examples."""
+    examples_per_update: int = Field(ge=1, le=512)
+    tokens_per_micro_batch: int = Field(default=4096, ge=64, le=1_048_576)
+    """Most tokens, padding included, that go through the model at once."""
+    max_tokens_per_example: int = Field(ge=32, le=1_048_576)
+    """Longer examples lose the beginning of their question, never their answer's beginning."""
+    evaluations: int = Field(default=5, ge=1, le=100)
+    """How often the held-out questions are asked during the run, the last time at its end."""
+    seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)
+
+    @classmethod
+    def read(cls, run_folder: Path) -> Self:
+        return cls.model_validate_json((run_folder / RECIPE_FILE).read_text(encoding="utf-8"))
+
+
+class RecipeChoices(BaseModel):
+    """What an expert may change in the drawer, within checked bounds; None keeps the rule's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int | None = Field(default=None, ge=1, le=256)
+    learning_rate: float | None = Field(default=None, ge=1e-6, le=0.1)
+    epochs: int | None = Field(default=None, ge=1, le=100)
+    examples_per_update: int | None = Field(default=None, ge=1, le=512)
+    max_tokens_per_example: int | None = Field(default=None, ge=32, le=131_072)
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+
+class FittedSettings(BaseModel):
+    """What the rules chose for an amount of data and a base model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rank: int
+    alpha: int
+    learning_rate: float
+    epochs: int
+    examples_per_update: int
+    max_tokens_per_example: int
+
+    def updates(self, train_count: int) -> int:
+        return self.epochs * ceil(train_count / self.examples_per_update)
+
+
+_TARGET_UPDATES: Final = {Preset.QUICK: 60, Preset.BALANCED: 180, Preset.THOROUGH: 400}
+_EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
+_RANK: Final = {Preset.QUICK: 8, Preset.BALANCED: 16, Preset.THOROUGH: 32}
+_LEARNING_RATE_BY_PARAMETERS: Final = (
+    (20_000_000, 3e-3),
+    (200_000_000, 1e-3),
+    (1_000_000_000, 4e-4),
+    (float("inf"), 2e-4),
+)
+
+
+def fit_settings(
+    preset: Preset, train_count: int, base_parameters: int, context_length: int
+) -> FittedSettings:
+    """Choose settings by the rules above.
+
+    Args:
+        preset: how much care the maker asked for.
+        train_count: examples that will be learned from.
+        base_parameters: parameters of the base model.
+        context_length: tokens that the base model can read at once.
+    """
+    examples_per_update = 8
+    while examples_per_update > 1 and train_count < 10 * examples_per_update:
+        examples_per_update //= 2
+    updates_per_epoch = max(1, ceil(train_count / examples_per_update))
+    least, most = _EPOCH_BOUNDS[preset]
+    epochs = min(most, max(least, round(_TARGET_UPDATES[preset] / updates_per_epoch)))
+    rank = _RANK[preset]
+    return FittedSettings(
+        rank=rank,
+        alpha=2 * rank,
+        learning_rate=next(
+            rate for limit, rate in _LEARNING_RATE_BY_PARAMETERS if base_parameters <= limit
+        ),
+        epochs=epochs,
+        examples_per_update=examples_per_update,
+        max_tokens_per_example=min(context_length, 2048),
+    )

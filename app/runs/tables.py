@@ -1,0 +1,113 @@
+"""Training runs: what was asked for, who does it, how it goes."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.clock import now
+from app.database.base import Base, JsonColumn, JsonObject
+from app.ids import new_id
+from app.leases.tables import LeaseMixin
+from app.runs.status import RunStatus
+
+
+class Run(LeaseMixin, Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("ix_runs_status_lease", "status", "lease_expires_at"),
+        UniqueConstraint("project_id", "version_number"),
+    )
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    version_number: Mapped[int]
+    """The run makes version v<number> of the project's model."""
+    base_model_id: Mapped[str] = mapped_column(ForeignKey("base_models.id"), index=True)
+    requested_by_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    status: Mapped[RunStatus] = mapped_column(String(20), default=RunStatus.QUEUED)
+    recipe: Mapped[JsonObject] = mapped_column(JsonColumn)
+    """The frozen app.runs.recipe.Recipe, the same as recipe.json in the run's folder."""
+    snapshot_sha256: Mapped[str] = mapped_column(String(64))
+    train_count: Mapped[int]
+    validation_count: Mapped[int]
+
+    phase: Mapped[str] = mapped_column(String(40), default="waiting")
+    phase_message: Mapped[str] = mapped_column(Text, default="")
+    step: Mapped[int] = mapped_column(default=0)
+    total_steps: Mapped[int | None]
+    epoch: Mapped[float] = mapped_column(default=0.0)
+    tokens_per_second: Mapped[float | None]
+    seconds_left: Mapped[float | None]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    plan: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    """The child's plan event: steps, tokens, examples cut and left out."""
+    expected_seconds: Mapped[float | None]
+    """How long it was thought to take when it was queued."""
+
+    cancel_requested_at: Mapped[datetime | None]
+    failure: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    """code, reason, next_step, details, permanent."""
+    result: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    """The child's result event."""
+    event_count: Mapped[int] = mapped_column(default=0)
+    """The sequence number of the newest event; raised in the transaction that adds the event."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class RunEvent(Base):
+    """What happened, in order; the page's stream replays from here.
+
+    Sequence numbers are given out under the run row's lock, so they have no gaps and become
+    visible in order on both databases.
+    """
+
+    __tablename__ = "run_events"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(20))
+    payload: Mapped[JsonObject] = mapped_column(JsonColumn)
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RunMetric(Base):
+    """One number at one step. A resumed run overwrites instead of doubling."""
+
+    __tablename__ = "run_metrics"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RunSample(Base):
+    """A held-out question, answered afresh at a step, beside what was expected."""
+
+    __tablename__ = "run_samples"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    question: Mapped[str] = mapped_column(Text)
+    expected: Mapped[str] = mapped_column(Text)
+    base_answer: Mapped[str] = mapped_column(Text)
+    answer: Mapped[str] = mapped_column(Text)
+
+
+class RunCheckpoint(Base):
+    """A checkpoint that was published under a fence."""
+
+    __tablename__ = "run_checkpoints"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    fence: Mapped[int] = mapped_column(Integer)
+    folder: Mapped[str] = mapped_column(String(100))
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    is_best: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,276 @@
+"""Every setting of Tailor, read once from the environment and checked at start.
+
+`docs/settings.md` is generated from this class by `tailor settings`; a test holds both together.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENVIRONMENT_PREFIX = "TAILOR_"
+REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Exception):
+    """One or more settings cannot be used; the text lists all of them, a sentence each."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        default=Path("data"),
+        description="Folder for everything Tailor keeps: database, examples, models, runs.",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address on which the pages are served. 0.0.0.0 opens them to the network.",
+    )
+    port: int = Field(
+        default=8000, ge=1, le=65535, description="Port on which the pages are served."
+    )
+    public_url: str = Field(
+        default="",
+        description="Address people type to reach Tailor, such as https://tailor.example.org. "
+        "Empty: http://127.0.0.1 and http://localhost on the port.",
+    )
+    database_url: str = Field(
+        default="",
+        description="postgresql://user:password@host/name, or sqlite:///path. "
+        "Empty: SQLite in the data folder.",
+    )
+    broker_url: str = Field(
+        default="",
+        description="redis://host:6379/0 for the job queue, or filesystem:///folder. "
+        "Empty: a queue folder in the data folder.",
+    )
+    storage_url: str = Field(
+        default="",
+        description="file:///folder for uploads, models and runs, shared by all of Tailor's "
+        "processes. Empty: the data folder.",
+    )
+    inference_url: str = Field(
+        default="",
+        description="Address of the OpenAI-compatible server that answers in the chat. "
+        "Empty: the built-in one on this machine.",
+    )
+    inference_host: str = Field(
+        default="127.0.0.1", description="Address on which the built-in chat server listens."
+    )
+    inference_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of the built-in chat server. 0: the port of the pages plus one.",
+    )
+    inference_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Shared secret between the pages and the chat server. "
+        "Empty: one is made in the data folder's keys.",
+    )
+    inference_idle_seconds: int = Field(
+        default=600,
+        ge=5,
+        le=86400,
+        description="Seconds without a question after which a model leaves memory.",
+    )
+    secret_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that encrypts stored tokens (32 bytes, base64). "
+        "Empty: one is made in the data folder's keys.",
+    )
+    hub_url: str = Field(
+        default="https://huggingface.co",
+        validation_alias="HF_ENDPOINT",
+        description="Address of the model hub from which base models are downloaded.",
+    )
+    offline: bool = Field(
+        default=False, description="true: never ask the model hub for anything, and say so."
+    )
+    base_model_shelf: Path | None = Field(
+        default=None,
+        description="A shelf file of your own in place of the built-in list of base models.",
+    )
+    model_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Folders, separated by colons, under which an administrator may register "
+        "base models. Empty: any folder that the worker can read.",
+    )
+    max_upload_bytes: int = Field(
+        default=2 * 1024**3, ge=1024, description="Largest upload of examples, in bytes."
+    )
+    max_examples: int = Field(
+        default=1_000_000, ge=1, description="Most examples that one project may hold."
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses of reverse proxies whose X-Forwarded-For is believed, "
+        "separated by commas.",
+    )
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+    @field_validator("model_folders", mode="before")
+    @classmethod
+    def _split_folders(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(":") if part)
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        if value.exists() and not value.is_dir():
+            raise ValueError(f"{value} is a file, not a folder.")
+        return value.expanduser().resolve()
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"sqlite", "postgresql", "postgresql+psycopg"}:
+            raise ValueError(
+                "it must begin with postgresql:// or sqlite:///, "
+                "for example postgresql://tailor:secret@db.example.org/tailor."
+            )
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"redis", "rediss", "filesystem"}:
+            raise ValueError(
+                "it must begin with redis://, rediss:// or filesystem:///, "
+                "for example redis://127.0.0.1:6379/0."
+            )
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _known_storage(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme != "file" or not urlsplit(value).path):
+            raise ValueError("it must begin with file:///, for example file:///srv/tailor.")
+        return value
+
+    @field_validator("inference_url", "public_url", "hub_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("it must begin with http:// or https://.")
+        return value.rstrip("/")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("it must be debug, info, warning or error.")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.inference_port == self.port:
+            raise ValueError(
+                f"{ENVIRONMENT_PREFIX}INFERENCE_PORT and {ENVIRONMENT_PREFIX}PORT are both "
+                f"{self.port}; choose two different ports."
+            )
+        return self
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL, with the driver named."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'db' / 'tailor.sqlite'}"
+        if self.database_url.startswith("postgresql://"):
+            return "postgresql+psycopg://" + self.database_url.removeprefix("postgresql://")
+        return self.database_url
+
+    @property
+    def resolved_broker_url(self) -> str:
+        return self.broker_url or f"filesystem://{self.data_dir / 'queue'}"
+
+    @property
+    def storage_root(self) -> Path:
+        if not self.storage_url:
+            return self.data_dir
+        return Path(unquote(urlsplit(self.storage_url).path)).resolve()
+
+    @property
+    def resolved_inference_port(self) -> int:
+        return self.inference_port or self.port + 1
+
+    @property
+    def resolved_inference_url(self) -> str:
+        return self.inference_url or f"http://127.0.0.1:{self.resolved_inference_port}"
+
+    @property
+    def resolved_public_url(self) -> str:
+        return self.public_url or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """Host names that a request may carry; any other is refused (DNS rebinding)."""
+        public = urlsplit(self.public_url).hostname
+        own = () if self.host in {"0.0.0.0", "::"} else (self.host,)  # noqa: S104
+        return tuple(
+            dict.fromkeys(("127.0.0.1", "localhost", "[::1]", *own, *filter(None, [public])))
+        )
+
+
+def environment_name(field_name: str) -> str:
+    """Return the environment variable that sets a field."""
+    alias = Settings.model_fields[field_name].validation_alias
+    return alias if isinstance(alias, str) else ENVIRONMENT_PREFIX + field_name.upper()
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    A variable NAME_FILE names a readable file that holds the value of NAME (for secrets).
+
+    Raises:
+        SettingsError: with one sentence for each setting that cannot be used.
+    """
+    try:
+        return Settings(**_values_from_files())
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentences(error))) from error
+
+
+def _values_from_files() -> dict[str, str]:
+    values: dict[str, str] = {}
+    for field_name, field in Settings.model_fields.items():
+        variable = environment_name(field_name) + "_FILE"
+        if path := os.environ.get(variable):
+            try:
+                key = str(field.validation_alias or field_name)
+                values[key] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(
+                    f"{variable} names {path}, which cannot be read: {error}."
+                ) from error
+    return values
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences = []
+    for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            sentences.append(message)
+            continue
+        location = str(problem["loc"][0])
+        name = environment_name(location) if location in Settings.model_fields else location
+        if problem["type"] != "value_error":
+            message = message[0].lower() + message[1:] + "."
+        sentences.append(f"{name} is set to “{problem['input']}”, which cannot be used: {message}")
+    return sentences
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return load_settings()
