@@ -1,0 +1,114 @@
+// A view that follows the server: every "view" event carries the view's HTML, and morphing it in
+// place keeps focus, selection, opened folds and scroll where they are.
+//
+// <div id="run" data-live="/projects/1/runs/2/events">…</div>
+// <p role="status" data-live-state="run"></p>
+//
+// Events: "view" (HTML), "ping" (nothing: the connection lives), "end" (nothing more will come;
+// data may hold an address to go to). The server may also send "reload".
+
+import { Idiomorph } from "../vendor/idiomorph.js";
+
+const QUIET_LIMIT_MS = 20_000;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 15_000;
+
+/**
+ * Replace the contents of an element by other contents, changing only what differs.
+ * What the reader opened or is typing stays as it is.
+ */
+export function morph(element, html) {
+  Idiomorph.morph(element, html, {
+    morphStyle: "innerHTML",
+    ignoreActiveValue: true,
+    callbacks: {
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+    },
+  });
+}
+
+/** Follow `url` and show each view in `element`. Returns a function that ends it. */
+export function follow(element, url, onView = () => {}) {
+  const state = document.querySelector(`[data-live-state="${CSS.escape(element.id)}"]`);
+  let source = null;
+  let lastEventId = "";
+  let lastSign = performance.now();
+  let retryAfter = FIRST_RETRY_MS;
+  let retryTimer = 0;
+  let ended = false;
+
+  const say = (text) => {
+    if (state && state.textContent !== text) state.textContent = text;
+  };
+
+  const alive = (event) => {
+    lastSign = performance.now();
+    retryAfter = FIRST_RETRY_MS;
+    if (event?.lastEventId) lastEventId = event.lastEventId;
+    say("");
+  };
+
+  const close = () => {
+    clearTimeout(retryTimer);
+    source?.close();
+    source = null;
+  };
+
+  const lost = () => {
+    close();
+    if (ended) return;
+    say("Connection lost, trying again…");
+    retryTimer = setTimeout(connect, retryAfter);
+    retryAfter = Math.min(retryAfter * 2, LONGEST_RETRY_MS);
+  };
+
+  function connect() {
+    close();
+    if (ended) return;
+    lastSign = performance.now();
+    const address = new URL(url, location.href);
+    if (lastEventId) address.searchParams.set("last_event_id", lastEventId);
+    source = new EventSource(address);
+    source.addEventListener("open", alive);
+    source.addEventListener("ping", alive);
+    source.addEventListener("view", (event) => {
+      alive(event);
+      morph(element, event.data);
+      onView(element);
+    });
+    source.addEventListener("reload", () => location.reload());
+    source.addEventListener("end", (event) => {
+      alive(event);
+      stop();
+      if (event.data?.startsWith("/")) location.assign(event.data);
+    });
+    source.addEventListener("error", lost);
+  }
+
+  // A laptop that slept, a network that changed: the connection may be dead without saying so.
+  const renew = () => {
+    if (document.visibilityState === "visible") connect();
+  };
+  const watch = setInterval(() => {
+    if (source && performance.now() - lastSign > QUIET_LIMIT_MS) lost();
+  }, 2_000);
+
+  function stop() {
+    ended = true;
+    close();
+    clearInterval(watch);
+    document.removeEventListener("visibilitychange", renew);
+    removeEventListener("online", renew);
+  }
+
+  document.addEventListener("visibilitychange", renew);
+  addEventListener("online", renew);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && connect());
+  connect();
+  return stop;
+}
+
+for (const element of document.querySelectorAll("[data-live]")) {
+  follow(element, element.dataset.live);
+}
