@@ -6,11 +6,12 @@
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
 
 ENVIRONMENT_PREFIX = "TAILOR_"
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,10 @@ class Settings(BaseSettings):
         default="",
         description="postgresql://user:password@host/name, or sqlite:///path. "
         "Empty: SQLite in the data folder.",
+    )
+    database_password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password of the PostgreSQL user, where the address does not hold one.",
     )
     broker_url: str = Field(
         default="",
@@ -184,9 +189,13 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL, with the driver named."""
         if not self.database_url:
             return f"sqlite:///{self.data_dir / 'db' / 'tailor.sqlite'}"
-        if self.database_url.startswith("postgresql://"):
-            return "postgresql+psycopg://" + self.database_url.removeprefix("postgresql://")
-        return self.database_url
+        url = make_url(self.database_url)
+        if url.get_backend_name() != "postgresql":
+            return self.database_url
+        password = url.password or self.database_password.get_secret_value() or None
+        return url.set(drivername="postgresql+psycopg", password=password).render_as_string(
+            hide_password=False
+        )
 
     @property
     def resolved_broker_url(self) -> str:
@@ -240,8 +249,8 @@ def load_settings() -> Settings:
         raise SettingsError("\n".join(_sentences(error))) from error
 
 
-def _values_from_files() -> dict[str, str]:
-    values: dict[str, str] = {}
+def _values_from_files() -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for field_name, field in Settings.model_fields.items():
         variable = environment_name(field_name) + "_FILE"
         if path := os.environ.get(variable):

@@ -1,24 +1,21 @@
 """Runs the migrations on the database that the settings name, or on one handed in."""
 
-import sys
-from pathlib import Path
+from typing import Any, Literal
 
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON, Connection, text
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from all_tables import METADATA  # noqa: E402 (the folder is no package)
-
-from app.database.base import UtcDateTime  # noqa: E402
-from app.database.engine import build_engine  # noqa: E402
-from app.settings import get_settings  # noqa: E402
+from app.database.base import UtcDateTime
+from app.database.engine import build_engine
+from app.settings import get_settings
+from migrations.all_tables import METADATA
 
 # One number for the lock that lets a single process migrate at a time on PostgreSQL.
 _MIGRATION_LOCK = 8_245_300_174
 
 
-def render_item(kind: str, item: object, _: object) -> str | bool:
+def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:  # noqa: ANN401 (alembic's own type)
     """Write our column types as SQLAlchemy's own, so that old migrations outlive our classes."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"

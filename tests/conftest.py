@@ -1,5 +1,6 @@
 """Fixtures that every test may use. Nothing here is a fake."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,39 @@ from sqlalchemy.orm import Session
 
 from app.database.session import new_session
 from app.storage.folders import Storage
-from tests.support import databases
+from tests.support import databases, services
+
+_LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find the services once, before the test processes start."""
+    if hasattr(config, "workerinput"):
+        return
+    left_out = services.prepare()
+    if not os.environ.get("TAILOR_TEST_CHROMIUM") and Path("/usr/bin/chromium").exists():
+        os.environ["TAILOR_TEST_CHROMIUM"] = "/usr/bin/chromium"
+    if not os.environ.get("TAILOR_TEST_CHROMIUM"):
+        left_out.append("Chromium is not here: the browser tests are left out.")
+    if left_out and os.environ.get("CI"):
+        raise pytest.UsageError("In CI nothing may be left out. " + " ".join(left_out))
+    config.stash[_LEFT_OUT] = left_out
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for sentence in config.stash.get(_LEFT_OUT, []):
+        terminalreporter.write_line(f"LEFT OUT: {sentence}", yellow=True, bold=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a service that is missing; the summary says so."""
+    missing = []
+    if not os.environ.get("TAILOR_TEST_CHROMIUM"):
+        missing.append("browser")
+    for name in missing:
+        items[:] = [item for item in items if item.get_closest_marker(name) is None]
 
 
 @pytest.fixture(params=databases.KINDS)
@@ -18,6 +51,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield databases.sqlite_url(tmp_path)
         return
+    if not databases.postgres_url():
+        pytest.skip("LEFT OUT: PostgreSQL is not on this machine")
     url = databases.create_postgres_database()
     yield url
     databases.drop_postgres_database(url)

@@ -30,7 +30,8 @@ def build_engine(url: str) -> Engine:
         pool_timeout=10,
         connect_args={
             "connect_timeout": 5,
-            "options": "-c timezone=UTC -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000",
+            "options": "-c timezone=UTC -c lock_timeout=15000 "
+            "-c idle_in_transaction_session_timeout=60000",
         },
     )
 

@@ -1,4 +1,4 @@
-"""first tables
+"""First tables.
 
 Revision: 0001
 After:

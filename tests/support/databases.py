@@ -10,11 +10,14 @@ from sqlalchemy import Engine
 
 from app.database.engine import build_engine
 from app.database.migrate import migrate
+from tests.support.services import POSTGRES_VARIABLE
 
-POSTGRES_URL = os.environ.get(
-    "TAILOR_TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/postgres"
-)
 KINDS = ("sqlite", "postgresql")
+
+
+def postgres_url() -> str:
+    """The server's URL; empty if there is none (services.prepare looked for it)."""
+    return os.environ.get(POSTGRES_VARIABLE, "")
 
 
 def sqlite_url(folder: Path) -> str:
@@ -24,14 +27,14 @@ def sqlite_url(folder: Path) -> str:
 def create_postgres_database() -> str:
     """Create an empty database and return its URL."""
     name = f"tailor_test_{uuid4().hex[:12]}"
-    with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
+    with psycopg.connect(postgres_url(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    return POSTGRES_URL.rsplit("/", 1)[0] + "/" + name
+    return postgres_url().rsplit("/", 1)[0] + "/" + name
 
 
 def drop_postgres_database(url: str) -> None:
     name = url.rsplit("/", 1)[1]
-    with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
+    with psycopg.connect(postgres_url(), autocommit=True) as connection:
         connection.execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         )

@@ -1,0 +1,63 @@
+# Tailor's front door. `make help` lists what there is.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)",/\1/p' pyproject.toml)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+SOURCES := app worker tests migrations scripts benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test test-slow check format lock screenshots settings-docs clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+run: $(VENV)/worker.stamp ## Install what is missing and start all of Tailor on this machine
+	@$(BIN)/tailor up
+
+install: $(VENV)/worker.stamp ## Install what running Tailor needs, without starting it
+
+test: $(VENV)/dev.stamp ## Install what the tests need and run them all
+	@scripts/test.sh -m "not slow and not gpu"
+
+test-slow: $(VENV)/dev.stamp ## Run the slower tests: many kills, large files, clean installs
+	@scripts/test.sh -m "slow and not gpu"
+
+check: $(VENV)/dev.stamp ## Lint, format, types, import contracts, templates, compose file
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check --quiet $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/djlint templates --lint --quiet
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: $(VENV)/dev.stamp ## Bring the code into its form
+	@$(BIN)/ruff check --fix --quiet $(SOURCES); $(BIN)/ruff format --quiet $(SOURCES)
+
+lock: $(VENV)/dev.stamp ## Pin every dependency anew
+	@$(PIP) uv && $(BIN)/python scripts/lock.py
+
+screenshots: $(VENV)/dev.stamp ## Take the README's pictures again from a really running Tailor
+	@$(BIN)/python scripts/screenshots.py
+
+settings-docs: $(VENV)/worker.stamp ## Write docs/settings.md from the code
+	@$(BIN)/tailor settings --markdown > docs/settings.md
+
+clean: ## Remove the environment (never your data)
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Tailor needs Python 3.11 or newer; none was found. Install it, or say: make PYTHON=/path/to/python3.11 run"; exit 1; }
+	@echo "Making the environment in $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv $(VENV)
+
+# Each group installs a lock with hashes, then torch by its pin (see scripts/lock.py for why).
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what Tailor needs (the first time this takes some minutes) …"
+	@$(PIP) --require-hashes --no-deps -r requirements/$*.txt
+	@$(PIP) "$(TORCH)"
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+	@if [ "$*" = dev ]; then touch $(VENV)/worker.stamp; fi

@@ -1,0 +1,223 @@
+"""The command line. Each command reads the settings, says what it does, and fails in sentences."""
+
+import asyncio
+import logging
+import runpy
+import sys
+from enum import StrEnum
+from typing import Annotated, NoReturn
+
+import typer
+
+from app.errors import DomainError
+from app.settings import Settings, SettingsError, get_settings
+from app.version import VERSION
+
+cli = typer.Typer(
+    help="Tailor fits a language model to your own examples, on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+users = typer.Typer(
+    help="Add people and help those who forgot their password.", no_args_is_help=True
+)
+cli.add_typer(users, name="user")
+
+
+class Queue(StrEnum):
+    RUNS = "runs"
+    LIGHT = "light"
+    ALL = "all"
+
+
+def _fail(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(1)
+
+
+def _settings() -> Settings:
+    try:
+        settings = get_settings()
+    except SettingsError as error:
+        _fail(f"Tailor cannot start with these settings.\n{error}\nSee docs/settings.md.")
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    return settings
+
+
+@cli.command()
+def up() -> None:
+    """Start all of Tailor on this machine: pages, workers and chat server. Ctrl-C stops all."""
+    from app.launcher.up import StartError
+    from app.launcher.up import up as start_everything
+
+    settings = _settings()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        start_everything(settings)
+    except StartError as error:
+        _fail(str(error))
+
+
+@cli.command()
+def web() -> None:
+    """Serve the pages. Needs the database, the storage folder and the job queue."""
+    import uvicorn
+
+    from app.main import create_app
+
+    settings = _settings()
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        # Streams to open pages end at once when Tailor stops; browsers come back by themselves.
+        timeout_graceful_shutdown=3,
+    )
+    asyncio.run(uvicorn.Server(config).serve())
+
+
+@cli.command()
+def worker(
+    queue: Annotated[
+        Queue, typer.Option(help="runs: training. light: imports and downloads. all: both.")
+    ] = Queue.ALL,
+) -> None:
+    """Do the work: train models, import examples, download base models."""
+    settings = _settings()
+    if queue is Queue.ALL:
+        from app.launcher.processes import ProcessGroup, run_until_signal
+        from app.launcher.programs import WORKER_OF_QUEUE
+
+        run_until_signal(
+            ProcessGroup(list(WORKER_OF_QUEUE.values()), settings.data_dir / "logs", echo=True)
+        )
+        return
+    sys.argv = ["worker.celery_app", "--queue", queue.value]
+    runpy.run_module("worker.celery_app", run_name="__main__")
+
+
+@cli.command("worker-health", hidden=True)
+def worker_health() -> None:
+    """Exit with 0 while a worker runs on this machine (for containers)."""
+    from app.launcher.health import worker_is_alive
+
+    raise typer.Exit(0 if worker_is_alive() else 1)
+
+
+@cli.command()
+def inference() -> None:
+    """Serve the chat: an OpenAI-compatible server for base models and adapters."""
+    _settings()
+    sys.argv = ["worker.inference.main"]
+    runpy.run_module("worker.inference.main", run_name="__main__")
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the tables of this version. Safe to repeat."""
+    from app.launcher.up import prepare
+
+    settings = _settings()
+    prepare(settings)
+    typer.echo("The database is up to date.")
+
+
+@cli.command("setup-link")
+def setup_link() -> None:
+    """Print a fresh one-time link that creates the first administrator."""
+    from app.launcher.up import prepare
+
+    link = prepare(_settings())
+    if link is None:
+        _fail(
+            "There is an account already, so there is no set-up link. "
+            "Forgot the password? Use: tailor user reset-password you@example.org"
+        )
+    typer.echo(link)
+
+
+@users.command("add")
+def user_add(
+    email: Annotated[str, typer.Argument(help="What the person signs in with.")],
+    name: Annotated[str, typer.Option(help="How the pages call the person.")] = "",
+    *,
+    admin: Annotated[bool, typer.Option("--admin", help="May add people and models.")] = False,
+) -> None:
+    """Add a person. Asks for the password; it is never part of the command."""
+    from app.accounts.service import add_user
+    from app.database.session import transaction
+
+    _settings()
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        with transaction() as session:
+            add_user(session, email=email, name=name or email, password=password, is_admin=admin)
+    except DomainError as error:
+        _fail(str(error))
+    typer.echo(f"{email} can sign in now.")
+
+
+@users.command("reset-password")
+def user_reset_password(
+    email: Annotated[str, typer.Argument(help="Whose password was forgotten.")],
+) -> None:
+    """Set a new password and sign the person out everywhere."""
+    from app.accounts.service import reset_password
+    from app.database.session import transaction
+
+    _settings()
+    password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+    try:
+        with transaction() as session:
+            reset_password(session, email=email, password=password)
+    except DomainError as error:
+        _fail(str(error))
+    typer.echo(f"{email} has a new password and is signed out everywhere.")
+
+
+@cli.command()
+def doctor() -> None:
+    """Say in plain words what works on this machine and what does not."""
+    from app.launcher.doctor import examine
+
+    healthy = True
+    for finding in examine(_settings()):
+        typer.echo(f"{finding.mark} {finding.name}: {finding.sentence}")
+        healthy = healthy and not finding.is_problem
+    raise typer.Exit(0 if healthy else 1)
+
+
+@cli.command()
+def settings(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/settings.md.")] = False,
+) -> None:
+    """List every setting, its default, and what it is set to."""
+    from app.launcher.settings_table import as_markdown, as_text
+
+    typer.echo(as_markdown() if markdown else as_text(_settings()))
+
+
+@cli.command()
+def version() -> None:
+    """Print Tailor's version."""
+    typer.echo(VERSION)
+
+
+def main() -> None:
+    cli()
+
+
+if __name__ == "__main__":
+    main()
