@@ -1,0 +1,154 @@
+"""What the files of a base model say about it, read without loading it.
+
+The layout of a safetensors file (eight bytes of header length, then a JSON header) is from its
+format description: https://github.com/huggingface/safetensors#format
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.errors import InvalidInputError
+
+_MOST_HEADER_BYTES = 100 * 1024**2
+_CHUNK_BYTES = 1024**2
+
+WANTED_NAMES = frozenset(
+    {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+        "model.safetensors.index.json",
+    }
+)
+"""Files that are read besides *.safetensors; nothing else is downloaded or trusted."""
+
+
+class UnreadableModelError(InvalidInputError):
+    """The folder does not hold a base model that Tailor can read."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What the configuration says.
+
+    Attributes:
+        architecture: the class name, such as LlamaForCausalLM.
+        parameters: how many numbers the weights hold, counted in the safetensors headers.
+        context_length: tokens that the model reads at once.
+    """
+
+    architecture: str
+    parameters: int
+    context_length: int
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files that make up the model, in a fixed order."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and (path.name in WANTED_NAMES or path.suffix == ".safetensors")
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 over the names and sums of all files of the model."""
+    total = hashlib.sha256()
+    for path in model_files(folder):
+        total.update(f"{path.name}:{_file_sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UnreadableModelError: if the file is missing or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnreadableModelError(
+            f"{path.name} is missing.",
+            next_step="A base model is a folder with config.json, *.safetensors and a tokenizer.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UnreadableModelError(
+            f"{path.name} cannot be read.", why=str(error), next_step="Fetch the model again."
+        ) from error
+    if not isinstance(value, dict):
+        raise UnreadableModelError(f"{path.name} does not hold a JSON object.")
+    return value
+
+
+def read_shape(folder: Path) -> ModelShape:
+    """Return the model's shape from config.json and the safetensors headers.
+
+    Raises:
+        UnreadableModelError: if one of them is missing or damaged.
+    """
+    config = read_json(folder / "config.json")
+    text_config = config.get("text_config")
+    shapes = {**config, **text_config} if isinstance(text_config, dict) else config
+    architectures = config.get("architectures") or ["unknown"]
+    context = shapes.get("max_position_embeddings") or shapes.get("n_positions") or 2048
+    return ModelShape(
+        architecture=str(architectures[0]),
+        parameters=sum(_count_parameters(path) for path in sorted(folder.glob("*.safetensors"))),
+        context_length=int(context),
+    )
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file.
+
+    Raises:
+        UnreadableModelError: if the file is cut short or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(_MOST_HEADER_BYTES, path.stat().st_size):
+                raise ValueError("the header's length makes no sense")
+            header = json.loads(file.read(length))
+        end = max(
+            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
+            default=0,
+        )
+        if path.stat().st_size < 8 + length + end:
+            raise ValueError("the file is cut short")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableModelError(
+            f"{path.name} is not a whole safetensors file.",
+            why=str(error),
+            next_step="Fetch the model again.",
+        ) from error
+    return dict(header)
+
+
+def _count_parameters(path: Path) -> int:
+    header = read_header(path)
+    return sum(
+        math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+    )
+
+
+def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
