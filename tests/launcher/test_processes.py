@@ -1,0 +1,80 @@
+"""Processes are kept running, restarted when they die, and stopped together."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.launcher.health import worker_is_alive
+from tests.support.waiting import wait_until
+
+# A launcher of our own in a process of its own: two programs that write down who they are.
+_LAUNCHER = """
+import sys
+from pathlib import Path
+from app.launcher.processes import ProcessGroup, Program, run_until_signal
+folder = Path(sys.argv[1])
+script = (
+    "import os, sys, time, pathlib\\n"
+    "path = pathlib.Path(sys.argv[1])\\n"
+    "path.with_suffix('.new').write_text(str(os.getpid()))\\n"
+    "path.with_suffix('.new').replace(path)\\n"
+    "time.sleep(600)\\n"
+)
+programs = [
+    Program(name, [sys.executable, "-c", script, str(folder / name)]) for name in ("one", "two")
+]
+run_until_signal(ProcessGroup(programs, folder / "logs"))
+"""
+
+
+def _pid(folder: Path, name: str) -> int:
+    path = folder / name
+    return int(path.read_text()) if path.exists() else 0
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", _LAUNCHER, str(tmp_path)])
+    wait_until(
+        lambda: _pid(tmp_path, "one") and _pid(tmp_path, "two"), timeout=20, what="both programs"
+    )
+    return process
+
+
+def test_a_program_that_dies_is_started_again(
+    launcher: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    first = _pid(tmp_path, "one")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: _pid(tmp_path, "one") != first, timeout=20, what="a new process")
+    launcher.terminate()
+    assert launcher.wait(20) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_all_programs_end_with_the_launcher(
+    launcher: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals
+) -> None:
+    pids = [_pid(tmp_path, "one"), _pid(tmp_path, "two")]
+    launcher.send_signal(number)
+    launcher.wait(20)
+    wait_until(lambda: not any(map(_lives, pids)), timeout=20, what="the programs to end")
+
+
+def test_a_worker_is_recognised_by_its_command(tmp_path: Path) -> None:
+    assert not worker_is_alive(tmp_path)
+    (tmp_path / "17").mkdir()
+    (tmp_path / "17" / "cmdline").write_bytes(b"python\0-m\0worker.celery_app\0")
+    assert worker_is_alive(tmp_path)

@@ -1,0 +1,89 @@
+"""Settings are read from the environment, documented in one table, and refused in sentences."""
+
+from pathlib import Path
+
+import pytest
+
+from app.launcher.settings_table import as_markdown, as_text
+from app.settings import REPOSITORY_ROOT, SettingsError, load_settings
+from app.version import VERSION
+
+
+def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILOR_DATA_DIR", str(tmp_path))
+    settings = load_settings()
+    assert settings.resolved_database_url == f"sqlite:///{tmp_path}/db/tailor.sqlite"
+    assert settings.resolved_broker_url == f"filesystem://{tmp_path}/queue"
+    assert settings.storage_root == tmp_path
+    assert settings.resolved_public_url == "http://127.0.0.1:8000"
+    assert settings.resolved_inference_url == "http://127.0.0.1:8001"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("TAILOR_PORT", "eighty", "TAILOR_PORT is set to “eighty”, which cannot be used"),
+        ("TAILOR_PORT", "70000", "TAILOR_PORT is set to “70000”"),
+        ("TAILOR_DATABASE_URL", "mysql://db/tailor", "it must begin with postgresql:// or sqlite"),
+        ("TAILOR_DATABASE_URL", "nonsense", "it must begin with postgresql:// or sqlite"),
+        ("TAILOR_BROKER_URL", "amqp://queue", "it must begin with redis://"),
+        ("TAILOR_STORAGE_URL", "s3://bucket", "it must begin with file:///"),
+        ("TAILOR_STORAGE_URL", "file://", "it must begin with file:///"),
+        ("TAILOR_INFERENCE_URL", "localhost:9", "it must begin with http:// or https://"),
+        ("TAILOR_PUBLIC_URL", "tailor.example", "it must begin with http:// or https://"),
+        ("HF_ENDPOINT", "ftp://hub", "it must begin with http:// or https://"),
+        ("TAILOR_LOG_LEVEL", "loud", "it must be debug, info, warning or error"),
+        ("TAILOR_DATA_DIR", "/etc/hostname", "is a file, not a folder"),
+        ("TAILOR_INFERENCE_PORT", "8000", "choose two different ports"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_a_sentence(
+    variable: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert sentence in str(refusal.value)
+
+
+def test_all_wrong_values_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILOR_PORT", "0")
+    monkeypatch.setenv("TAILOR_BROKER_URL", "amqp://queue")
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert "TAILOR_PORT" in str(refusal.value)
+    assert "TAILOR_BROKER_URL" in str(refusal.value)
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("stitch in time/9\n", encoding="utf-8")
+    monkeypatch.setenv("TAILOR_DATABASE_URL", "postgresql://tailor@db/tailor")
+    monkeypatch.setenv("TAILOR_DATABASE_PASSWORD_FILE", str(secret))
+    url = load_settings().resolved_database_url
+    assert url == "postgresql+psycopg://tailor:stitch in time%2F9@db/tailor"
+
+
+def test_a_missing_secret_file_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILOR_SECRET_KEY_FILE", "/nowhere/key")
+    with pytest.raises(SettingsError, match="TAILOR_SECRET_KEY_FILE names /nowhere/key"):
+        load_settings()
+
+
+def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILOR_SECRET_KEY", "very-secret-key")
+    monkeypatch.setenv("TAILOR_DATABASE_PASSWORD", "very-secret-password")
+    text = as_text(load_settings())
+    assert "very-secret" not in text
+    assert "TAILOR_SECRET_KEY = (set)" in text
+
+
+def test_the_table_in_the_docs_is_the_code() -> None:
+    written = (REPOSITORY_ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert written.rstrip("\n") == as_markdown().rstrip("\n"), "run: make settings-docs"
+
+
+def test_the_changelog_names_this_version() -> None:
+    lines = (REPOSITORY_ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    newest = next(line for line in lines if line.startswith("## "))
+    assert newest.split()[1] == VERSION
