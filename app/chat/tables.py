@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import now
-from app.database.base import Base
+from app.database.base import Base, JsonColumn, JsonObject
 from app.ids import new_id
 
 
@@ -60,4 +60,10 @@ class ChatReply(Base):
     model_name: Mapped[str] = mapped_column(String(200), default="")
     base_fingerprint: Mapped[str] = mapped_column(String(64), default="")
     adapter_sha256: Mapped[str | None] = mapped_column(String(64))
+    seconds: Mapped[float | None]
+    """From the question to the end of the answer."""
+    turns_left_out: Mapped[int] = mapped_column(default=0)
+    """Oldest turns that the model did not see because the conversation was too long for it."""
+    problem: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    """what, why, next_step of a failure."""
     created_at: Mapped[datetime] = mapped_column(default=now)
