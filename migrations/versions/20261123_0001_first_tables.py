@@ -475,7 +475,7 @@ def upgrade() -> None:
         sa.Column("model_name", sa.String(length=200), nullable=False),
         sa.Column("base_fingerprint", sa.String(length=64), nullable=False),
         sa.Column("adapter_sha256", sa.String(length=64), nullable=True),
-        sa.Column("seconds", sa.Float(), nullable=True),
+        sa.Column("seconds", sa.Double(), nullable=True),
         sa.Column("turns_left_out", sa.Integer(), nullable=False),
         sa.Column(
             "problem", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True
