@@ -8,14 +8,26 @@ from app.web.formatting import number, significant
 
 Point = tuple[float, float]
 
-WIDTH = 720
-HEIGHT = 320
-_LEFT = 46
-_RIGHT = 74
-_TOP = 14
-_BOTTOM = 40
 # More points than pixels only cost bytes; a long run is drawn by the means of its stretches.
 _MOST_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The drawing's size and where its axes stand, in its own units (a pixel at full size)."""
+
+    name: str
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    x_marks: int
+
+
+WIDE = Frame("wide", 860, 340, left=40, right=780, top=22, bottom=300, x_marks=7)
+NARROW = Frame("narrow", 380, 270, left=34, right=318, top=22, bottom=232, x_marks=4)
 
 
 @dataclass(frozen=True)
@@ -53,12 +65,7 @@ class LossChart:
     y_ticks: tuple[Tick, ...]
     best_x: float | None
     summary: str
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = _LEFT
-    right: int = WIDTH - _RIGHT
-    top: int = _TOP
-    bottom: int = HEIGHT - _BOTTOM
+    frame: Frame
 
 
 def loss_chart(
@@ -66,6 +73,7 @@ def loss_chart(
     held_out: Sequence[Point],
     total_steps: int | None = None,
     best_step: int | None = None,
+    frame: Frame = WIDE,
 ) -> LossChart:
     """Lay out a loss chart.
 
@@ -74,6 +82,7 @@ def loss_chart(
         held_out: (step, loss) on the held-out examples, in order.
         total_steps: the planned steps; the axis runs to there so that the line grows into it.
         best_step: the step whose state was kept, to be marked.
+        frame: the size of the drawing.
     """
     training = _finite(training)
     held_out = _finite(held_out)
@@ -83,12 +92,14 @@ def loss_chart(
     y_marks = _round_marks(min(values), max(values), 5)
     low, high = y_marks[0], y_marks[-1]
     x_marks = [
-        mark for mark in _round_marks(0, last_step, 6) if mark <= last_step and mark == round(mark)
+        mark
+        for mark in _round_marks(0, last_step, frame.x_marks)
+        if mark <= last_step and mark == round(mark)
     ]
 
     def place(point: Point) -> Point:
-        x = _LEFT + point[0] / last_step * (WIDTH - _RIGHT - _LEFT)
-        y = _TOP + (high - point[1]) / (high - low) * (HEIGHT - _BOTTOM - _TOP)
+        x = frame.left + point[0] / last_step * (frame.right - frame.left)
+        y = frame.top + (high - point[1]) / (high - low) * (frame.bottom - frame.top)
         return round(x, 1), round(y, 1)
 
     training_line = _line(_thin(training), place)
@@ -103,7 +114,20 @@ def loss_chart(
         y_ticks=tuple(Tick(place((0, mark))[1], number(mark, digits)) for mark in y_marks),
         best_x=None if best_step is None else place((float(best_step), low))[0],
         summary=_summary(training, held_out),
+        frame=frame,
     )
+
+
+def loss_charts(
+    training: Sequence[Point],
+    held_out: Sequence[Point],
+    total_steps: int | None = None,
+    best_step: int | None = None,
+) -> list[LossChart]:
+    """The same chart for a wide page and for a narrow one."""
+    return [
+        loss_chart(training, held_out, total_steps, best_step, frame) for frame in (WIDE, NARROW)
+    ]
 
 
 def _finite(points: Sequence[Point]) -> list[Point]:

@@ -82,7 +82,7 @@ def make_environment(folder: Path = TEMPLATE_FOLDER) -> Environment:
         "static": static,
         "form_token": _form_token.get,
         "page_numbers": page_numbers,
-        "lay_out_loss_chart": charts.loss_chart,
+        "lay_out_loss_charts": charts.loss_charts,
         "tailor_version": VERSION,
     }
     return environment
