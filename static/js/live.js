@@ -12,6 +12,7 @@ import { Idiomorph } from "../vendor/idiomorph.js";
 const QUIET_LIMIT_MS = 20_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 15_000;
+const PATIENT_TRIES = 5;
 
 /**
  * Replace the contents of an element by other contents, changing only what differs.
@@ -34,6 +35,7 @@ export function follow(element, url, onView = () => {}) {
   let lastEventId = "";
   let lastSign = performance.now();
   let retryAfter = FIRST_RETRY_MS;
+  let tries = 0;
   let retryTimer = 0;
   let ended = false;
 
@@ -44,6 +46,7 @@ export function follow(element, url, onView = () => {}) {
   const alive = (event) => {
     lastSign = performance.now();
     retryAfter = FIRST_RETRY_MS;
+    tries = 0;
     if (event?.lastEventId) lastEventId = event.lastEventId;
     say("");
   };
@@ -57,7 +60,12 @@ export function follow(element, url, onView = () => {}) {
   const lost = () => {
     close();
     if (ended) return;
-    say("Connection lost, trying again…");
+    tries += 1;
+    say(
+      tries <= PATIENT_TRIES
+        ? "Connection lost, trying again…"
+        : "Still no connection. What you see may be old; reload the page to see whether Tailor runs.",
+    );
     retryTimer = setTimeout(connect, retryAfter);
     retryAfter = Math.min(retryAfter * 2, LONGEST_RETRY_MS);
   };
@@ -86,8 +94,10 @@ export function follow(element, url, onView = () => {}) {
   }
 
   // A laptop that slept, a network that changed: the connection may be dead without saying so.
+  // A page in the background lets its connection go: a browser grants one server only six.
   const renew = () => {
     if (document.visibilityState === "visible") connect();
+    else close();
   };
   const watch = setInterval(() => {
     if (source && performance.now() - lastSign > QUIET_LIMIT_MS) lost();
@@ -104,7 +114,9 @@ export function follow(element, url, onView = () => {}) {
   document.addEventListener("visibilitychange", renew);
   addEventListener("online", renew);
   addEventListener("pagehide", close);
-  addEventListener("pageshow", (event) => event.persisted && connect());
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) connect();
+  });
   connect();
   return stop;
 }

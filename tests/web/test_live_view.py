@@ -1,0 +1,145 @@
+"""A view that follows the server, in a real browser: nothing is lost while it changes."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from playwright.sync_api import Page, expect, sync_playwright
+
+from app.web.templating import STATIC_FOLDER, make_environment
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+VIEW = """
+<p id="step">Step {step}</p>
+<details id="fold"><summary>More</summary><p>Inside {step}</p></details>
+<form><input id="answer" aria-label="Answer" value=""></form>
+"""
+PAGE = """
+{% extends "base.html" %}
+{% from "macros/ui.html" import live_region %}
+{% block main %}{% call live_region("run", "/events") %}VIEW{% endcall %}{% endblock %}
+{% block scripts %}<script type="module" src="{{ static('js/live.js') }}"></script>{% endblock %}
+"""
+
+
+class Follower:
+    """The served page and its events, as the test wants them."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.ends = False
+        self.last_event_ids: list[str] = []
+        self.app = FastAPI()
+        self.app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
+        self.app.add_api_route("/", self.page)
+        self.app.add_api_route("/finished", self.finished)
+        self.app.add_api_route("/events", self.events)
+
+    async def page(self) -> HTMLResponse:
+        source = PAGE.replace("VIEW", VIEW.format(step=self.step))
+        return HTMLResponse(make_environment().from_string(source).render())
+
+    async def finished(self) -> HTMLResponse:
+        return HTMLResponse("<h1>Finished</h1>")
+
+    async def events(self, request: Request) -> StreamingResponse:
+        self.last_event_ids.append(request.query_params.get("last_event_id", ""))
+        return StreamingResponse(self.stream(), media_type="text/event-stream")
+
+    async def stream(self) -> AsyncIterator[str]:
+        shown = -1
+        while not self.ends:
+            if self.step != shown:
+                shown = self.step
+                lines = VIEW.format(step=shown).strip().splitlines()
+                data = "".join(f"data: {line}\n" for line in lines)
+                yield f"id: {shown}\nevent: view\n{data}\n"
+            await asyncio.sleep(0.02)
+        yield "event: end\ndata: /finished\n\n"
+
+    @contextmanager
+    def served(self, port: int) -> Iterator[None]:
+        config = uvicorn.Config(self.app, port=port, log_level="error", timeout_graceful_shutdown=0)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        wait_until(lambda: server.started, timeout=10, what="the server answers")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ["TAILOR_TEST_CHROMIUM"], args=CHROMIUM_FLAGS
+        )
+        yield browser.new_page()
+        browser.close()
+
+
+def test_what_the_reader_opened_and_typed_stays(page: Page, port: int) -> None:
+    follower = Follower()
+    with follower.served(port):
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_text("More").click()
+        page.get_by_label("Answer").press_sequentially("half a sen")
+        follower.step = 7
+        expect(page.locator("#step")).to_have_text("Step 7")
+        expect(page.get_by_text("Inside 7")).to_be_visible()
+        expect(page.get_by_label("Answer")).to_have_value("half a sen")
+        expect(page.get_by_label("Answer")).to_be_focused()
+
+
+def test_a_lost_connection_is_said_and_taken_up_again(page: Page, port: int) -> None:
+    follower = Follower()
+    state = page.locator("[data-live-state]")
+    with follower.served(port):
+        page.goto(f"http://127.0.0.1:{port}/")
+        follower.step = 1
+        expect(page.locator("#step")).to_have_text("Step 1")
+        expect(state).to_be_empty()
+    expect(state).to_have_text("Connection lost, trying again…")
+    follower.step = 2
+    with follower.served(port):
+        expect(page.locator("#step")).to_have_text("Step 2", timeout=20_000)
+        expect(state).to_be_empty()
+    assert follower.last_event_ids[-1] == "1"
+
+
+def test_the_end_leads_on(page: Page, port: int) -> None:
+    follower = Follower()
+    with follower.served(port):
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect(page.locator("#step")).to_have_text("Step 0")
+        follower.ends = True
+        expect(page.get_by_role("heading")).to_have_text("Finished")
