@@ -1,0 +1,199 @@
+"""Which models there are: plain files that the product wrote, looked up by plain names.
+
+A base model is models/<id>/model.json; a tuned model is runs/<run id>/ with recipe.json and
+adapter/. Nobody hands in a path, and what is found is checked before it is trusted: only
+safetensors, and only the files whose fingerprint the product wrote down.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from pydantic import ValidationError
+
+from app.base_models.files import fingerprint, model_files
+from app.runs.recipe import RECIPE_FILE, Recipe
+from app.storage.folders import Storage
+from worker.inference.errors import ChatServerError, model_changed, model_missing
+
+ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+
+_Signature = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class BaseReference:
+    """A base model on this machine."""
+
+    id: str
+    name: str
+    folder: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """What a request's `model` names: a base model, or a run's adapter on its base model."""
+
+    base: BaseReference
+    run_id: str | None = None
+    adapter_folder: Path | None = None
+    adapter_digest: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.run_id or self.base.id
+
+    @property
+    def system_fingerprint(self) -> str:
+        return f"tailor-{self.base.fingerprint[:12]}-{(self.adapter_digest or 'base')[:12]}"
+
+    def stamp(self) -> dict[str, str | None]:
+        """Say what answers, for the response."""
+        return {
+            "base_model": self.base.id,
+            "base_fingerprint": self.base.fingerprint,
+            "adapter_digest": self.adapter_digest,
+            "run_id": self.run_id,
+        }
+
+
+class Catalogue:
+    """Looks models up, and remembers what it has already read through."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._lock = Lock()
+        self._verified: dict[str, tuple[str, _Signature]] = {}
+        self._digests: dict[Path, tuple[_Signature, str]] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all models that can be asked, base models first."""
+        models = sorted(
+            path.parent.name for path in self._storage.path("models").glob("*/model.json")
+        )
+        runs = sorted(
+            path.parent.parent.name
+            for path in self._storage.path("runs").glob(f"*/adapter/{ADAPTER_FILE}")
+        )
+        return [name for name in (*models, *runs) if _PLAIN_NAME.fullmatch(name)]
+
+    def resolve(self, name: str) -> ModelReference:
+        """Return what a name stands for.
+
+        Raises:
+            ChatServerError: 404 if it is not there (any more), 409 if its files changed.
+        """
+        if not _PLAIN_NAME.fullmatch(name):
+            raise model_missing(
+                "There is no model of this name. Names are plain letters and digits."
+            )
+        if (self._storage.path("models", name) / "model.json").is_file():
+            return ModelReference(self._base(name))
+        run_folder = self._storage.path("runs", name)
+        if not (run_folder / RECIPE_FILE).is_file():
+            raise model_missing(
+                "There is no model of this name on this machine. It may have been deleted; "
+                "choose another version."
+            )
+        return self._tuned(name, run_folder)
+
+    def verify(self, base: BaseReference) -> None:
+        """Read a base model's files through, unless that was done and nothing moved since.
+
+        Raises:
+            ChatServerError: 404 if the files are gone, 409 if they are not the ones written down.
+        """
+        try:
+            signature = _signature(model_files(base.folder))
+            with self._lock:
+                if self._verified.get(base.id) == (base.fingerprint, signature):
+                    return
+            found = fingerprint(base.folder)
+        except OSError as error:
+            raise _base_gone(base.name) from error
+        if found != base.fingerprint:
+            raise model_changed(
+                f"The files of the base model {base.name} changed since it was added, so nothing "
+                "they answer can be trusted. Fetch the base model again."
+            )
+        with self._lock:
+            self._verified[base.id] = (base.fingerprint, signature)
+
+    def _base(self, base_id: str) -> BaseReference:
+        try:
+            text = (self._storage.path("models", base_id) / "model.json").read_text(
+                encoding="utf-8"
+            )
+            description = json.loads(text)
+            base = BaseReference(
+                id=base_id,
+                name=str(description["name"]),
+                folder=Path(description["folder"]),
+                fingerprint=str(description["fingerprint"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise model_missing(
+                "The description of this base model cannot be read. Fetch the base model again."
+            ) from error
+        if not (base.folder / "config.json").is_file():
+            raise _base_gone(base.name)
+        with self._lock:
+            known = base_id in self._verified
+        if known:
+            self.verify(base)
+        return base
+
+    def _tuned(self, run_id: str, run_folder: Path) -> ModelReference:
+        try:
+            recipe = Recipe.read(run_folder)
+        except (OSError, ValidationError) as error:
+            raise model_missing(
+                "The recipe of this version cannot be read. Train the version again."
+            ) from error
+        if not (self._storage.path("models", recipe.base_model_id) / "model.json").is_file():
+            raise _base_gone(recipe.base_model_name)
+        base = self._base(recipe.base_model_id)
+        if base.fingerprint != recipe.base_model_fingerprint:
+            raise model_changed(
+                f"The base model {base.name} is not the one that this version was trained on: its "
+                "files changed. Train a new version."
+            )
+        folder = run_folder / "adapter"
+        return ModelReference(base, run_id, folder, self._adapter_digest(folder))
+
+    def _adapter_digest(self, folder: Path) -> str:
+        file = folder / ADAPTER_FILE
+        try:
+            signature = _signature([file, folder / ADAPTER_CONFIG_FILE])
+            with self._lock:
+                known = self._digests.get(file)
+            if known is not None and known[0] == signature:
+                return known[1]
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise model_missing(
+                "The files of this version are not on this machine. Its training may not be "
+                "finished, or they were deleted; train a new version."
+            ) from error
+        with self._lock:
+            self._digests[file] = (signature, digest)
+        return digest
+
+
+def _signature(files: list[Path]) -> _Signature:
+    facts = [(file, file.stat()) for file in files]
+    return tuple((file.name, fact.st_size, fact.st_mtime_ns) for file, fact in facts)
+
+
+def _base_gone(name: str) -> ChatServerError:
+    return model_missing(
+        f"The files of the base model {name} are not on this machine any more. "
+        "Fetch the base model again."
+    )

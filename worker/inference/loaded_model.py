@@ -1,0 +1,112 @@
+"""One base model in memory, and the adapters that are attached to it.
+
+The rule for number formats: on a processor, models under a billion parameters are kept in float32
+and larger ones in bfloat16; on a GPU that has bfloat16, everything is bfloat16. Adapters stay in
+float32. Plain `AutoModelForCausalLM.from_pretrained(folder, dtype=…)` and
+`PeftModel.from_pretrained(model, adapter)` give the same answers.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from app.base_models.files import read_shape
+from worker.inference.catalogue import BaseReference, ModelReference
+
+SMALL_MODEL_PARAMETERS = 1_000_000_000
+_MOST_ADAPTERS = 16
+_ROOM_FACTOR = 1.2
+
+
+def pick_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(parameters: int, device: torch.device) -> torch.dtype:
+    """Return the number format that the rule above names."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.float32 if parameters < SMALL_MODEL_PARAMETERS else torch.bfloat16
+
+
+def needed_bytes(base: BaseReference, device: torch.device) -> int:
+    """Return about how much memory the base model will take, with room to work in."""
+    parameters = read_shape(base.folder).parameters
+    return int(parameters * pick_dtype(parameters, device).itemsize * _ROOM_FACTOR)
+
+
+class LoadedModel:
+    """A base model, shared by everyone who talks to it or to an adapter on it.
+
+    Only the engine's thread may call anything but the constructor.
+    """
+
+    def __init__(self, base: BaseReference, device: torch.device) -> None:
+        self.base = base
+        self.device = device
+        self.dtype = pick_dtype(read_shape(base.folder).parameters, device)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            base.folder,
+            dtype=self.dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+        self._model = model.to(device).eval().requires_grad_(requires_grad=False)
+        self._peft: Any = None
+        self._adapters: OrderedDict[str, str] = OrderedDict()
+        self._active: str | None = None
+        settings = self._model.generation_config
+        ends = settings.eos_token_id if settings.eos_token_id is not None else []
+        self.end_tokens = frozenset([ends] if isinstance(ends, int) else ends)
+        self.repetition_penalty = float(settings.repetition_penalty or 1.0)
+
+    def new_cache(self) -> DynamicCache:
+        """Return an empty memory for one answer's tokens."""
+        return DynamicCache(config=self._model.config)
+
+    def use(self, reference: ModelReference) -> None:
+        """Let the next steps go through the reference's adapter, or through the base alone."""
+        if reference.run_id is None:
+            if self._peft is not None and self._active is not None:
+                self._peft.base_model.disable_adapter_layers()
+            self._active = None
+            return
+        name = f"{reference.run_id}_{reference.adapter_digest}"
+        if name not in self._adapters:
+            self._attach(reference, name)
+        self._adapters.move_to_end(name)
+        if self._active == name:
+            return
+        if self._active is None:
+            self._peft.base_model.enable_adapter_layers()
+        self._peft.set_adapter(name, inference_mode=True)
+        self._active = name
+
+    @torch.inference_mode()
+    def next_logits(self, ids: list[int], cache: DynamicCache) -> torch.Tensor:
+        """Read tokens into the cache and return the scores of what may follow the last one."""
+        read = torch.tensor([ids], device=self.device)
+        output = self._model(
+            input_ids=read, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits
+
+    def _attach(self, reference: ModelReference, name: str) -> None:
+        # The layers are put into the base model itself; its weights stay and are never merged.
+        if self._peft is None:
+            self._peft = PeftModel.from_pretrained(
+                self._model, reference.adapter_folder, adapter_name=name, is_trainable=False
+            ).eval()
+        else:
+            self._peft.load_adapter(reference.adapter_folder, name, is_trainable=False)
+        self._active = None
+        self._peft.base_model.disable_adapter_layers()
+        self._adapters[name] = name
+        if len(self._adapters) > _MOST_ADAPTERS:
+            oldest, _ = self._adapters.popitem(last=False)
+            self._peft.delete_adapter(oldest)

@@ -1,0 +1,87 @@
+"""The parent's side of template_child.py: one child at a time, replaced when it misbehaves."""
+
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+from threading import Lock
+
+from app.settings import REPOSITORY_ROOT
+from worker.inference.errors import bad_request
+
+logger = logging.getLogger(__name__)
+
+_WALL_SECONDS = 5.0
+
+
+class TemplateRenderer:
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._child: subprocess.Popen[str] | None = None
+
+    def render(
+        self, template: str, messages: list[dict[str, str]], special_tokens: dict[str, str]
+    ) -> str:
+        """Return the conversation as the model was taught to read it, ready for its answer.
+
+        Raises:
+            ChatServerError: 400 if the template refuses the messages or does not finish in time.
+        """
+        request = {"template": template, "messages": messages, "special_tokens": special_tokens}
+        with self._lock:
+            line = self._ask(json.dumps(request) + "\n")
+        if not line:
+            raise bad_request(
+                "The model's chat template did not finish in time and was stopped. "
+                "Choose another base model."
+            )
+        answer: dict[str, str] = json.loads(line)
+        if "problem" in answer:
+            logger.info("a chat template refused a conversation: %s", answer["problem"])
+            raise bad_request(
+                "The model's chat template cannot write this conversation down. Leave the "
+                "instructions empty, or begin a new conversation.",
+                param="messages",
+            )
+        return answer["text"]
+
+    def close(self) -> None:
+        with self._lock:
+            self._end_child()
+
+    def _ask(self, request: str) -> str:
+        child = self._running_child()
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 (pipes were asked for)
+        try:
+            child.stdin.write(request)
+            child.stdin.flush()
+            ready, _, _ = select.select([child.stdout], [], [], _WALL_SECONDS)
+            line = child.stdout.readline() if ready else ""
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._end_child()
+        return line
+
+    def _running_child(self) -> subprocess.Popen[str]:
+        if self._child is None or self._child.poll() is not None:
+            self._end_child()
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "worker.inference.template_child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                cwd=REPOSITORY_ROOT,
+                env={"PATH": os.environ.get("PATH", ""), "PYTHONUTF8": "1"},
+            )
+        return self._child
+
+    def _end_child(self) -> None:
+        if self._child is None:
+            return
+        self._child.kill()
+        self._child.communicate()
+        self._child = None
