@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.base_models.tables import BaseModel, BaseModelStatus
+from app.base_models.tables import BaseModel, BaseModelStatus, StoredSecret
+from app.database.base import database_epoch
 
 
 def get(session: Session, base_model_id: str) -> BaseModel | None:
@@ -24,6 +25,58 @@ def ready_models(session: Session) -> Sequence[BaseModel]:
     ).all()
 
 
+def by_hub_id(session: Session, hub_id: str) -> BaseModel | None:
+    """The newest row for a model of the hub, whatever its status."""
+    return session.scalars(
+        select(BaseModel)
+        .where(BaseModel.hub_id == hub_id)
+        .order_by(BaseModel.created_at.desc())
+        .limit(1)
+    ).first()
+
+
+def by_folder(session: Session, folder: str) -> BaseModel | None:
+    return session.scalars(select(BaseModel).where(BaseModel.folder == folder).limit(1)).first()
+
+
+def unclaimed(session: Session, status: BaseModelStatus, working: BaseModelStatus) -> Sequence[str]:
+    """Ids that wait for a worker: in `status`, or left in `working` by one that died."""
+    return session.scalars(
+        select(BaseModel.id).where(
+            BaseModel.status.in_([status, working]),
+            or_(
+                BaseModel.lease_expires_at.is_(None),
+                BaseModel.lease_expires_at < database_epoch(),
+            ),
+        )
+    ).all()
+
+
 def add(session: Session, model: BaseModel) -> None:
     session.add(model)
     session.flush()
+
+
+def remove(session: Session, model: BaseModel) -> None:
+    session.delete(model)
+    session.flush()
+
+
+def put_secret(session: Session, name: str, ciphertext: str) -> None:
+    session.merge(StoredSecret(name=name, ciphertext=ciphertext))
+    session.flush()
+
+
+def delete_secret(session: Session, name: str) -> None:
+    session.execute(delete(StoredSecret).where(StoredSecret.name == name))
+
+
+def secret_ciphertext(session: Session, name: str) -> str | None:
+    return session.scalars(select(StoredSecret.ciphertext).where(StoredSecret.name == name)).first()
+
+
+def has_secret(session: Session, name: str) -> bool:
+    count = session.scalar(
+        select(func.count()).select_from(StoredSecret).where(StoredSecret.name == name)
+    )
+    return bool(count)
