@@ -1,6 +1,6 @@
 """One answer being written: its own memory, its own random numbers, its own way to the client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import DynamicCache
@@ -55,7 +55,7 @@ class GenerationRequest:
     sampling: SamplingSettings
     stop_words: tuple[str, ...]
     end_token: int | None
-    decode: Callable[[list[int]], str]
+    decode: Callable[[Sequence[int]], str]
     send: Callable[[Event], None]
 
 

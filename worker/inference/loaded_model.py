@@ -47,7 +47,8 @@ class LoadedModel:
     def __init__(self, base: BaseReference, device: torch.device) -> None:
         self.base = base
         self.device = device
-        self.dtype = pick_dtype(read_shape(base.folder).parameters, device)
+        self.parameters = read_shape(base.folder).parameters
+        self.dtype = pick_dtype(self.parameters, device)
         model: Any = AutoModelForCausalLM.from_pretrained(
             base.folder,
             dtype=self.dtype,
@@ -97,13 +98,15 @@ class LoadedModel:
         return logits
 
     def _attach(self, reference: ModelReference, name: str) -> None:
+        folder = reference.adapter_folder
+        assert folder is not None  # noqa: S101 (a reference with a run has its folder)
         # The layers are put into the base model itself; its weights stay and are never merged.
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(
-                self._model, reference.adapter_folder, adapter_name=name, is_trainable=False
+                self._model, folder, adapter_name=name, is_trainable=False
             ).eval()
         else:
-            self._peft.load_adapter(reference.adapter_folder, name, is_trainable=False)
+            self._peft.load_adapter(folder, name, is_trainable=False)
         self._active = None
         self._peft.base_model.disable_adapter_layers()
         self._adapters[name] = name

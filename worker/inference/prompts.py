@@ -91,18 +91,11 @@ class Prompter:
         # template's own marks, and only those, become control tokens.
         nonce = secrets.token_hex(8)
         hidden = [
-            {
-                **message,
-                "content": self._mark_pattern.sub(
-                    lambda found: f"\ue000{nonce}{self._marks.index(found[0])}\ue001",
-                    message["content"],
-                ),
-            }
+            {"role": message["role"], "content": self._hide_marks(message["content"], nonce)}
             for message in messages
         ]
-        special = {
-            k: v for k, v in self._tokenizer.special_tokens_map.items() if isinstance(v, str)
-        }
+        named = self._tokenizer.special_tokens_map.items()
+        special = {name: token for name, token in named if isinstance(token, str)}
         written = self._renderer.render(self._template, hidden, special)
         ids: list[int] = []
         for position, piece in enumerate(re.split(f"\ue000{nonce}([0-9]+)\ue001", written)):
@@ -112,6 +105,11 @@ class Prompter:
                 mark = self._marks[int(piece)]
                 ids += self._plain_ids(mark[:1]) + self._plain_ids(mark[1:])
         return ids
+
+    def _hide_marks(self, text: str, nonce: str) -> str:
+        return self._mark_pattern.sub(
+            lambda found: f"\ue000{nonce}{self._marks.index(found[0])}\ue001", text
+        )
 
     def _plain_ids(self, text: str) -> list[int]:
         if not text:

@@ -26,7 +26,7 @@ class SamplingSettings:
 
 @dataclass
 class Sampler:
-    """One generation's way of choosing; it has its own random numbers, so neighbours change nothing."""
+    """One answer's way of choosing, with random numbers of its own: neighbours change nothing."""
 
     settings: SamplingSettings
     _generator: torch.Generator = field(default_factory=torch.Generator)

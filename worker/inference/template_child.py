@@ -23,10 +23,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CPU_SECONDS = 4
 _MEMORY_BYTES = 1024**3
+_TEMPLATE_FAULTS = (
+    TemplateError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+)
 
 
 class GenerationMarks(Extension):
-    """The {% generation %} block, which marks the assistant's words for training; here it is plain."""
+    """The {% generation %} block marks the assistant's words for training; here it is plain."""
 
     tags = {"generation"}  # noqa: RUF012 (Jinja's own declaration)
 
@@ -94,14 +103,7 @@ def main() -> None:
         _allow_cpu_seconds(CPU_SECONDS)
         try:
             answer = {"text": render(json.loads(line))}
-        except (
-            TemplateError,
-            MemoryError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-        ) as error:
+        except _TEMPLATE_FAULTS as error:
             answer = {"problem": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)  # noqa: T201 (the answer goes to the parent's pipe)
 
