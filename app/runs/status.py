@@ -29,19 +29,17 @@ FINAL: Final = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
 _ENDINGS: Final = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
 
 # A claimed run may go back to the queue from any active status: its worker died and the sweeper
-# freed it, or the worker was told to stop and saved first.
+# freed it, or the worker was told to stop and saved first. It may also jump ahead: a run that
+# continues from its last checkpoint may have nothing left but the saving.
+_WAYS_OUT: Final = frozenset({RunStatus.QUEUED, RunStatus.PAUSED}) | _ENDINGS
+
 LEGAL_MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.QUEUED: frozenset({RunStatus.STARTING, RunStatus.PAUSED}) | _ENDINGS,
-    RunStatus.STARTING: frozenset({RunStatus.TRAINING, RunStatus.QUEUED, RunStatus.PAUSED})
-    | _ENDINGS,
-    RunStatus.TRAINING: frozenset({RunStatus.EVALUATING, RunStatus.QUEUED, RunStatus.PAUSED})
-    | _ENDINGS,
-    RunStatus.EVALUATING: frozenset(
-        {RunStatus.TRAINING, RunStatus.SAVING, RunStatus.QUEUED, RunStatus.PAUSED}
-    )
-    | _ENDINGS,
-    RunStatus.SAVING: frozenset({RunStatus.SUCCEEDED, RunStatus.QUEUED, RunStatus.PAUSED})
-    | _ENDINGS,
+    RunStatus.STARTING: frozenset({RunStatus.TRAINING, RunStatus.EVALUATING, RunStatus.SAVING})
+    | _WAYS_OUT,
+    RunStatus.TRAINING: frozenset({RunStatus.EVALUATING, RunStatus.SAVING}) | _WAYS_OUT,
+    RunStatus.EVALUATING: frozenset({RunStatus.TRAINING, RunStatus.SAVING}) | _WAYS_OUT,
+    RunStatus.SAVING: frozenset({RunStatus.TRAINING, RunStatus.SUCCEEDED}) | _WAYS_OUT,
     RunStatus.PAUSED: frozenset({RunStatus.QUEUED}) | _ENDINGS,
     RunStatus.SUCCEEDED: frozenset(),
     RunStatus.FAILED: frozenset(),
