@@ -68,6 +68,8 @@ def _values() -> dict[str, object]:
     training, held_out = _curves()
     return {
         "now": now,
+        "what": "This page does not exist.",
+        "why": "It may have been deleted, or it belongs to someone else.",
         "yesterday": now - timedelta(hours=26),
         "training": training,
         "held_out": held_out,

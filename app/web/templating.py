@@ -99,8 +99,8 @@ def render(
 ) -> HTMLResponse:
     """Render a page for a request.
 
-    The page also knows current_user, csrf_token, flashes, stepper and next_step, from what the
-    request's dependencies left on request.state; each may be missing.
+    The page also knows current_user, csrf_token, flashes, stepper, next_step, project_role and
+    may_edit, from what the request's dependencies left on request.state; each may be missing.
     """
     values = {**_page_context(request), **(context or {})}
     return HTMLResponse(_rendered(name, values), status_code=status_code)
@@ -119,6 +119,8 @@ def _page_context(request: Request) -> dict[str, object]:
         "flashes": getattr(state, "flashes", []),
         "stepper": getattr(state, "stepper", []),
         "next_step": getattr(state, "next_step", None),
+        "project_role": getattr(state, "project_role", None),
+        "may_edit": getattr(state, "may_edit", False),
         "request_path": request.url.path,
     }
 
