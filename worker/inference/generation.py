@@ -54,7 +54,7 @@ class GenerationRequest:
     prompt: Prompt
     sampling: SamplingSettings
     stop_words: tuple[str, ...]
-    end_token: int | None
+    stop_ids: frozenset[int]
     decode: Callable[[Sequence[int]], str]
     send: Callable[[Event], None]
 
@@ -81,8 +81,7 @@ class Generation:
             sampling = SamplingSettings(
                 sampling.temperature, sampling.top_p, sampling.seed, model.repetition_penalty
             )
-        own_end = self.request.end_token
-        self._end_tokens = model.end_tokens | ({own_end} if own_end is not None else set())
+        self._end_tokens = model.end_tokens | self.request.stop_ids
         self._sampler = Sampler(sampling)
         self._cache = model.new_cache()
         self.request.send(Started())

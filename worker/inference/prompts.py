@@ -6,26 +6,25 @@ oldest turns are left out (a question together with its answer), never the instr
 the last question; the response says how many. A last question that does not fit is refused.
 """
 
-import re
-import secrets
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.base_models.files import read_shape
-from worker.inference.errors import ChatServerError
+from worker.inference.errors import ChatServerError, bad_request
 from worker.inference.template_renderer import TemplateRenderer
+from worker.training.chat_templates import ChatFormat, UnusableConversationError
+from worker.training.examples import Message
+
+logger = logging.getLogger(__name__)
 
 MOST_CONTEXT_TOKENS = 8192
 """Longer contexts are cut to this: the memory of an answer grows with what it has read."""
-
-Message = dict[str, str]
-
-DEFAULT_CHAT_TEMPLATE = "TEMPORARY"
 
 
 @dataclass(frozen=True)
@@ -43,28 +42,57 @@ class Prompt:
     turns_left_out: int
 
 
+class GuardedChatFormat(ChatFormat):
+    """The same format as in training, with templates rendered in the limited child.
+
+    A server has to outlive every template; a training child only has to fail.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, renderer: TemplateRenderer) -> None:
+        self._renderer = renderer
+        super().__init__(tokenizer)
+
+    def _render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
+        return str(self._rendered(messages, add_generation_prompt=add_generation_prompt)["text"])
+
+    def _render_with_spans(self, messages: list[Message]) -> tuple[str, list[tuple[int, int]]]:
+        rendered = self._rendered(messages, with_spans=True)
+        return str(rendered["text"]), [(a, b) for a, b in rendered["spans"] if b > a]
+
+    def _rendered(
+        self,
+        messages: list[Message],
+        *,
+        add_generation_prompt: bool = False,
+        with_spans: bool = False,
+    ) -> Mapping[str, Any]:
+        return self._renderer.render(
+            {
+                "template": self.template,
+                "messages": messages,
+                "special_tokens": self.tokenizer.special_tokens_map,
+                "add_generation_prompt": add_generation_prompt,
+                "with_spans": with_spans,
+            }
+        )
+
+
 class Prompter:
     """Writes conversations down for one tokenizer and chat template."""
 
     def __init__(
         self, tokenizer_folder: Path, base_folder: Path, renderer: TemplateRenderer
     ) -> None:
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             tokenizer_folder, local_files_only=True, trust_remote_code=False
         )
-        self._renderer = renderer
+        self._format = GuardedChatFormat(tokenizer, renderer)
         self._lock = Lock()
-        self._template = _chat_template(self._tokenizer)
-        added = {str(token) for token in self._tokenizer.added_tokens_decoder.values()}
-        marks = sorted(added | set(self._tokenizer.all_special_tokens), key=len, reverse=True)
-        self._marks = [mark for mark in marks if len(mark) > 1]
-        self._mark_pattern = re.compile("|".join(map(re.escape, self._marks)) or r"(?!)")
         self.context_tokens = min(read_shape(base_folder).context_length, MOST_CONTEXT_TOKENS)
 
     @property
-    def end_token(self) -> int | None:
-        token: int | None = self._tokenizer.eos_token_id
-        return token
+    def stop_ids(self) -> frozenset[int]:
+        return self._format.stop_ids
 
     def prompt(self, messages: Sequence[Message], asked_tokens: int | None) -> Prompt:
         """Return what the model reads for a conversation.
@@ -80,43 +108,31 @@ class Prompter:
 
     def decode(self, ids: Sequence[int]) -> str:
         with self._lock:
-            text: str = self._tokenizer.decode(
-                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            return str(
+                self._format.tokenizer.decode(
+                    list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
             )
-        return text
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Return the tokens of a conversation; control marks in what was typed stay plain text."""
-        # A nonce nobody can guess stands for each typed mark while the template runs, so that the
-        # template's own marks, and only those, become control tokens.
-        nonce = secrets.token_hex(8)
-        hidden = [
-            {"role": message["role"], "content": self._hide_marks(message["content"], nonce)}
-            for message in messages
-        ]
-        named = self._tokenizer.special_tokens_map.items()
-        special = {name: token for name, token in named if isinstance(token, str)}
-        written = self._renderer.render(self._template, hidden, special)
-        ids: list[int] = []
-        for position, piece in enumerate(re.split(f"\ue000{nonce}([0-9]+)\ue001", written)):
-            if position % 2 == 0:
-                ids += self._plain_ids(piece)
-            else:
-                mark = self._marks[int(piece)]
-                ids += self._plain_ids(mark[:1]) + self._plain_ids(mark[1:])
-        return ids
+        """Return the tokens of a conversation; control marks that were typed stay plain text.
 
-    def _hide_marks(self, text: str, nonce: str) -> str:
-        return self._mark_pattern.sub(
-            lambda found: f"\ue000{nonce}{self._marks.index(found[0])}\ue001", text
-        )
-
-    def _plain_ids(self, text: str) -> list[int]:
-        if not text:
-            return []
+        Raises:
+            ChatServerError: 400 if the model's template cannot write the conversation down.
+        """
         with self._lock:
-            ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+            try:
+                return self._format.encode_prompt(messages)
+            except UnusableConversationError as error:
+                logger.info("a chat template refused a conversation: %s", error)
+            try:
+                return self._format.encode_prompt(_instructions_in_question(messages))
+            except UnusableConversationError as error:
+                raise bad_request(
+                    "The model's chat template cannot write this conversation down. "
+                    "Begin a new conversation.",
+                    param="messages",
+                ) from error
 
     def _longest_that_fits(
         self, instructions: list[Message], turns: list[list[Message]], room: int
@@ -148,11 +164,14 @@ class Prompter:
         return best, enough
 
 
-def _chat_template(tokenizer: Any) -> str:  # noqa: ANN401 (transformers ships no types)
-    template = tokenizer.chat_template
-    if isinstance(template, dict):
-        template = template.get("default")
-    return template or DEFAULT_CHAT_TEMPLATE
+def _instructions_in_question(messages: Sequence[Message]) -> list[Message]:
+    """Put the instructions before the first question, for templates that know no instructions."""
+    instructions, turns = _in_turns(messages)
+    rest = [message for turn in turns for message in turn]
+    if not instructions or not rest:
+        return list(messages)
+    words = [message["content"] for message in (*instructions, rest[0])]
+    return [Message(role=rest[0]["role"], content="\n\n".join(words)), *rest[1:]]
 
 
 def _in_turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

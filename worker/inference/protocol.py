@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from worker.inference.catalogue import ModelReference
 from worker.inference.errors import ChatServerError, bad_request
 from worker.inference.generation import Finished
-from worker.inference.prompts import Message
+from worker.training.examples import Message
 
 DONE = b"data: [DONE]\n\n"
 
@@ -28,7 +28,7 @@ class ChatMessage(BaseModel):
         content = self.content
         if not isinstance(content, str):
             content = "\n".join(part.text for part in content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": content}
+        return Message(role="system" if self.role == "developer" else self.role, content=content)
 
 
 class StreamOptions(BaseModel):

@@ -97,7 +97,7 @@ class AnswerStream:
                 prompt,
                 sampling,
                 request.stop_words,
-                prompter.end_token,
+                prompter.stop_ids,
                 prompter.decode,
                 self.send,
             )

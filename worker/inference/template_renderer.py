@@ -1,19 +1,20 @@
 """The parent's side of template_child.py: one child at a time, replaced when it misbehaves."""
 
 import json
-import logging
 import os
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
 from threading import Lock
+from typing import Any
 
 from app.settings import REPOSITORY_ROOT
 from worker.inference.errors import bad_request
+from worker.training.chat_templates import UnusableConversationError
 
-logger = logging.getLogger(__name__)
-
-_WALL_SECONDS = 5.0
+# The child's start is inside of it, on a machine that trains at the same time.
+_WALL_SECONDS = 15.0
 
 
 class TemplateRenderer:
@@ -21,15 +22,13 @@ class TemplateRenderer:
         self._lock = Lock()
         self._child: subprocess.Popen[str] | None = None
 
-    def render(
-        self, template: str, messages: list[dict[str, str]], special_tokens: dict[str, str]
-    ) -> str:
-        """Return the conversation as the model was taught to read it, ready for its answer.
+    def render(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """Render a template; see template_child.render for what goes in and comes out.
 
         Raises:
-            ChatServerError: 400 if the template refuses the messages or does not finish in time.
+            ChatServerError: 400 if the template does not finish in time.
+            UnusableConversationError: if the template refuses the conversation.
         """
-        request = {"template": template, "messages": messages, "special_tokens": special_tokens}
         with self._lock:
             line = self._ask(json.dumps(request) + "\n")
         if not line:
@@ -37,15 +36,10 @@ class TemplateRenderer:
                 "The model's chat template did not finish in time and was stopped. "
                 "Choose another base model."
             )
-        answer: dict[str, str] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         if "problem" in answer:
-            logger.info("a chat template refused a conversation: %s", answer["problem"])
-            raise bad_request(
-                "The model's chat template cannot write this conversation down. Leave the "
-                "instructions empty, or begin a new conversation.",
-                param="messages",
-            )
-        return answer["text"]
+            raise UnusableConversationError(answer["problem"])
+        return answer
 
     def close(self) -> None:
         with self._lock:
