@@ -1,0 +1,110 @@
+"""Advice from the data itself, in plain sentences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sqlalchemy.orm import Session
+
+from app.datasets.repository import ExampleRepository
+from app.datasets.split import SMALLEST_TO_HOLD_OUT, held_out_target
+
+LONG_CHARACTERS: Final = 6_000
+ENOUGH: Final = 50
+_MAX_KINDS: Final = 200
+_LONGEST_KIND: Final = 80
+
+
+@dataclass(frozen=True)
+class Advice:
+    kind: Literal["note", "attention", "done"]
+    what: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    count: int
+    answers: int
+    """How many different answers there are."""
+    passages: int
+    long: int
+    conversations: int
+    longest: int
+    with_html: int
+
+
+def advise(session: Session, project_id: str) -> list[Advice]:
+    return list(advice_from(Facts(**ExampleRepository(session).facts(project_id))))
+
+
+def advice_from(facts: Facts) -> Iterator[Advice]:
+    if facts.count == 0:
+        return
+    yield _amount(facts.count)
+    if facts.count > 1 and facts.answers == 1:
+        yield Advice(
+            "attention",
+            "All answers are the same.",
+            "A model trained on them would say this one sentence to everything. Check that the "
+            "right column was chosen as the answer.",
+        )
+    elif _is_sorting(facts):
+        yield Advice(
+            "note",
+            f"This looks like sorting into {facts.answers:,} kinds.",
+            "The answers are short and come again and again. The model will learn to name the "
+            "kind, and nothing else.",
+        )
+    if facts.long:
+        yield Advice(
+            "attention",
+            f"{_examples(facts.long)} longer than {LONG_CHARACTERS:,} characters.",
+            "That is more than many models read at once: the part that does not fit is left "
+            "away, and the run says how many examples it concerned. Shorter ones teach better.",
+        )
+    if facts.with_html:
+        yield Advice(
+            "note",
+            f"HTML marks stand in {facts.with_html:,} answers.",
+            "The model will learn to write them too. If that is not wanted, delete the import and "
+            "upload the file again with “Remove HTML” ticked.",
+        )
+
+
+def _amount(count: int) -> Advice:
+    if count < 5:
+        words = "There is only 1 example." if count == 1 else f"There are only {count} examples."
+        return Advice(
+            "attention",
+            words,
+            "Training works, but it can do little more than repeat them. Write at least "
+            f"{SMALLEST_TO_HOLD_OUT}; from about {ENOUGH} on, a manner of writing comes through.",
+        )
+    if count < SMALLEST_TO_HOLD_OUT:
+        return Advice(
+            "attention",
+            f"{count} examples are too few to measure with.",
+            "Training works, but nothing is set aside to check it with: that begins at "
+            f"{SMALLEST_TO_HOLD_OUT} examples.",
+        )
+    held_out = held_out_target(count)
+    set_aside = (
+        f"About {held_out} of them are set aside at the start of a training, to check afterwards "
+        "what the model does with questions it has not seen."
+    )
+    if count < ENOUGH:
+        return Advice("note", f"{count} examples are a start; more would help.", set_aside)
+    return Advice("done", f"{count:,} examples are enough to learn from.", set_aside)
+
+
+def _is_sorting(facts: Facts) -> bool:
+    return (
+        facts.count >= SMALLEST_TO_HOLD_OUT
+        and facts.longest <= _LONGEST_KIND
+        and facts.answers <= min(_MAX_KINDS, facts.count / 3)
+    )
+
+
+def _examples(count: int) -> str:
+    return "1 example is" if count == 1 else f"{count:,} examples are"

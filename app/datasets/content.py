@@ -1,0 +1,39 @@
+"""What makes two examples the same."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+Turn = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewExample:
+    """An example that is not in the database yet."""
+
+    answer: str
+    question: str = ""
+    """Empty for a passage, which is learned as a whole."""
+    instructions: str = ""
+    earlier_turns: list[Turn] = field(default_factory=list)
+    row_number: int | None = None
+    import_id: str | None = None
+
+    @property
+    def content_hash(self) -> str:
+        return content_hash(self.instructions, self.earlier_turns, self.question, self.answer)
+
+
+def content_hash(
+    instructions: str, earlier_turns: list[Turn] | None, question: str, answer: str
+) -> str:
+    """Return the SHA-256 over all texts; an exact copy has the same."""
+    turns = [[turn["role"], turn["content"]] for turn in earlier_turns or ()]
+    canonical = json.dumps([instructions, turns, question, answer], separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def cleaned(text: str) -> str:
+    """A text as the database can hold it and a person meant it."""
+    without_zero = text.replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n")
+    return without_zero.encode("utf-8", "replace").decode("utf-8").strip()

@@ -1,0 +1,110 @@
+"""What can go wrong with examples and uploads."""
+
+from app.errors import ConflictError, DomainError, InvalidInputError, TooLargeError
+
+
+class CopyOfAnotherError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This example is in the project already.",
+            why="Another one has exactly the same texts.",
+            next_step="Change something in it, or leave it at the one that is there.",
+        )
+
+
+class EmptyExampleError(InvalidInputError):
+    def __init__(self, field: str) -> None:
+        name = {"answer": "answer", "question": "question"}[field]
+        super().__init__(
+            f"The {name} is empty.",
+            why="Tailor learns from a question together with its answer.",
+            next_step=f"Write the {name}, then save again.",
+            field=field,
+        )
+
+
+class ExampleTooLongError(InvalidInputError):
+    def __init__(self, characters: int, limit: int, field: str = "answer") -> None:
+        super().__init__(
+            "This example is too long.",
+            why=f"It has {characters:,} characters; the most that is kept is {limit:,}.",
+            next_step="Split it into several examples.",
+            field=field,
+        )
+
+
+class TooManyExamplesError(ConflictError):
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The project holds {limit:,} examples, and that is the most it may hold.",
+            why="The person who runs Tailor set this limit.",
+            next_step="Delete examples that are no longer needed, or ask for a higher limit.",
+        )
+
+
+class UploadTooLargeError(TooLargeError):
+    def __init__(self, limit_words: str) -> None:
+        super().__init__(
+            f"This file is larger than {limit_words}.",
+            why="That is the most that one upload may have.",
+            next_step="Split it into several files and upload them one after the other.",
+        )
+
+
+class NoFileError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__(
+            "No file arrived.",
+            why="Nothing was chosen, or the connection broke while it was being sent.",
+            next_step="Choose a file and upload it again.",
+            field="file",
+        )
+
+
+class NothingPastedError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__(
+            "There is nothing to import yet.",
+            why="The box is empty.",
+            next_step="Paste your examples into it, then go on.",
+            field="text",
+        )
+
+
+class ImportNotWaitingError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This file is not waiting for your choice of columns.",
+            why="It is being imported, or it was imported already.",
+            next_step="Look at its report; to import it differently, upload it again.",
+        )
+
+
+class UnusableMappingError(InvalidInputError):
+    def __init__(self, why: str, next_step: str) -> None:
+        super().__init__(
+            "With this choice, no example can be made.", why=why, next_step=next_step, field="roles"
+        )
+
+
+class ReaderStoppedError(DomainError):
+    """The process that reads files ended without saying why."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Reading this file stopped unexpectedly.",
+            why="The program that reads files ended in the middle of it.",
+            next_step="Upload the file again; if it happens once more, save it as CSV and upload "
+            "that.",
+        )
+
+
+class SampleMissingError(DomainError):
+    status_code = 404
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This sample project is not there.",
+            why="Its examples are missing from this installation.",
+            next_step="Choose another sample project.",
+        )

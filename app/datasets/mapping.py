@@ -1,0 +1,108 @@
+"""What each column is for: proposed, shown with real rows, checked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.datasets.errors import UnusableMappingError
+from app.datasets.readers.drafts import Mapping
+from app.datasets.readers.html_text import text_of_html
+from app.datasets.readers.records import ColumnRole, FileFormat
+
+_TABLES = frozenset({FileFormat.DELIMITED, FileFormat.SPREADSHEET})
+
+
+@dataclass(frozen=True)
+class PreviewExample:
+    """How one row of the preview reads as an example; long texts are shortened."""
+
+    row: int
+    instructions: str
+    question: str
+    answer: str
+
+
+def is_table(understood: dict[str, Any]) -> bool:
+    return understood["format"] in _TABLES
+
+
+def proposed_mapping(understood: dict[str, Any]) -> Mapping:
+    roles = [ColumnRole(column["role"]) for column in understood["columns"]]
+    return Mapping(roles, bool(understood["plan"]["has_header"]))
+
+
+def offered_roles(understood: dict[str, Any]) -> list[ColumnRole]:
+    """Return the roles that make sense for this file; turns only where there are any."""
+    offered = [ColumnRole.QUESTION, ColumnRole.ANSWER, ColumnRole.INSTRUCTIONS, ColumnRole.PASSAGE]
+    proposed = {column["role"] for column in understood["columns"]}
+    offered += [role for role in (ColumnRole.CONVERSATION, ColumnRole.EARLIER) if role in proposed]
+    return [*offered, ColumnRole.IGNORE]
+
+
+def check_mapping(understood: dict[str, Any], mapping: Mapping) -> None:
+    """Raise UnusableMappingError unless examples can be made with it."""
+    if len(mapping.roles) != len(understood["columns"]):
+        raise UnusableMappingError(
+            "The choice does not fit the columns of this file.",
+            "Reload the page and choose again.",
+        )
+    used = set(mapping.roles) - {ColumnRole.IGNORE, ColumnRole.INSTRUCTIONS}
+    if not used:
+        raise UnusableMappingError(
+            "Every column is left out.",
+            "Say which column holds the questions and which the answers.",
+        )
+    if len(used & {ColumnRole.PASSAGE, ColumnRole.CONVERSATION}) and len(used) > 1:
+        raise UnusableMappingError(
+            "A text to learn as a whole, or a conversation, cannot be mixed with questions and "
+            "answers in one file.",
+            "Choose either a question and an answer, or one of the others, and leave out the rest.",
+        )
+    if mapping.roles.count(ColumnRole.CONVERSATION) > 1:
+        raise UnusableMappingError(
+            "Two columns are conversations.", "Choose one of them and leave out the other."
+        )
+    if used & {ColumnRole.PASSAGE, ColumnRole.CONVERSATION}:
+        return
+    for role, name in ((ColumnRole.QUESTION, "questions"), (ColumnRole.ANSWER, "answers")):
+        if role not in used:
+            raise UnusableMappingError(
+                f"No column holds the {name}.",
+                f"Say which column holds the {name}; or choose “Text to learn as a whole” for "
+                "texts without questions.",
+            )
+
+
+def preview_examples(understood: dict[str, Any], mapping: Mapping) -> list[PreviewExample]:
+    """Show how the first rows read with a mapping."""
+    return [
+        _preview_example(row["row"], row["cells"], mapping)
+        for row in preview_rows(understood, mapping)
+    ]
+
+
+def preview_rows(understood: dict[str, Any], mapping: Mapping) -> list[dict[str, Any]]:
+    """Return the first rows; the row of names is one of them if it is no row of names."""
+    rows: list[dict[str, Any]] = list(understood["preview"])
+    had_header = bool(understood["plan"]["has_header"])
+    if is_table(understood) and had_header and not mapping.has_header:
+        names = [column["name"] for column in understood["columns"]]
+        return [{"row": 1, "cells": names}, *rows]
+    if is_table(understood) and mapping.has_header and not had_header:
+        return rows[1:]
+    return rows
+
+
+def _preview_example(row: int, cells: list[str], mapping: Mapping) -> PreviewExample:
+    texts: dict[ColumnRole, list[str]] = {}
+    for role, cell in zip(mapping.roles, cells, strict=False):
+        if cell:
+            text = text_of_html(cell) if mapping.strips_html else cell
+            texts.setdefault(role, []).append(text)
+    joined = {role: "\n\n".join(parts) for role, parts in texts.items()}
+    whole = joined.get(ColumnRole.PASSAGE) or joined.get(ColumnRole.CONVERSATION, "")
+    return PreviewExample(
+        row,
+        joined.get(ColumnRole.INSTRUCTIONS, ""),
+        joined.get(ColumnRole.QUESTION, ""),
+        joined.get(ColumnRole.ANSWER, "") or whole,
+    )

@@ -1,0 +1,108 @@
+"""Start the process that reads an uploaded file, and listen to it.
+
+Uploaded bytes are never parsed in a process that holds the database's password or serves pages.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from app.datasets.errors import ReaderStoppedError
+from app.datasets.readers.problems import NeedsTooMuchError, UnreadableFileError
+from app.settings import REPOSITORY_ROOT
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_MESSAGE: Final = 32 * 1024 * 1024
+_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_DETAILS: Final = 4000
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Return what was understood of the file.
+
+    Raises:
+        UnreadableFileError, ReaderStoppedError
+    """
+    with closing(_messages("inspect", path, {})) as messages:
+        for message in messages:
+            understood: dict[str, Any] = message["understood"]
+            return understood
+    raise ReaderStoppedError
+
+
+def read_file(
+    path: Path, plan: dict[str, Any], mapping: dict[str, Any]
+) -> Generator[dict[str, Any], None, None]:
+    """Yield batches: rows passed so far, drafts of examples, rows left out.
+
+    Raises:
+        UnreadableFileError, ReaderStoppedError
+    """
+    is_whole = False
+    with closing(_messages("read", path, {"plan": plan, "mapping": mapping})) as messages:
+        for message in messages:
+            if message.get("end"):
+                is_whole = True
+            else:
+                yield message
+    if not is_whole:
+        raise ReaderStoppedError
+
+
+def _messages(
+    purpose: Literal["inspect", "read"], path: Path, request: dict[str, Any]
+) -> Generator[dict[str, Any], None, None]:
+    with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as asked:
+        asked.write(json.dumps(request).encode())
+        asked.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.datasets.readers.child", purpose, str(path.resolve())],
+            stdin=asked,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            cwd=REPOSITORY_ROOT,
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            yield from _listen(process)
+        finally:
+            # A reader that is not listened to any more has nothing left to do.
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+            complaints.seek(0)
+            if text := complaints.read(_DETAILS).decode("utf-8", "replace"):
+                logger.warning("The reader of %s said: %s", path, text)
+
+
+def _listen(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
+    if process.stdout is None:
+        raise ReaderStoppedError
+    while line := process.stdout.readline(_LONGEST_MESSAGE):
+        message: dict[str, Any] = json.loads(line)
+        if problem := message.get("problem"):
+            raise UnreadableFileError(
+                problem["what"], why=problem["why"], next_step=problem["next_step"]
+            )
+        yield message
+    code = process.wait()
+    if code == 0:
+        return
+    logger.warning("A reader ended with %s", code)
+    # A signal: out of memory ends in an abort, too much time in SIGXCPU.
+    raise NeedsTooMuchError if code < 0 else ReaderStoppedError
+
+
+def _environment() -> dict[str, str]:
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed_on, "LANG": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,0 +1,99 @@
+"""Names that people give to their columns, in several languages."""
+
+import re
+from typing import Final
+
+from app.datasets.readers.records import ColumnRole
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_QUESTION: Final = _words(
+    """
+    question questions q query prompt prompts user customer client ask inquiry enquiry utterance
+    frage fragen kunde kunden kundin kundenfrage anfrage anliegen eingabe nutzer benutzer nachricht
+    demande utilisateur pregunta preguntas consulta usuario cliente domanda domande utente
+    vraag vragen klant pergunta perguntas pytanie pytania klient fråga frågor spørgsmål spørsmål
+    kysymys otázka soru вопрос вопросы запрос питання 问题 提问 質問 질문 سؤال
+    """
+)
+_ANSWER: Final = _words(
+    """
+    answer answers a response responses reply replies completion completions output outputs
+    assistant agent solution resolution target
+    antwort antworten lösung ausgabe rückmeldung support
+    réponse réponses reponse respuesta respuestas risposta risposte antwoord antwoorden resposta
+    respostas odpowiedź odpowiedzi svar vastaus odpověď cevap yanıt ответ ответы відповідь
+    回答 答案 回复 返答 답변 جواب
+    """
+)
+_KIND: Final = _words(
+    """
+    label labels category categories class intent tag kind topic type sentiment
+    kategorie klasse thema etikett absicht catégorie categorie categoría categoria kategoria
+    etiqueta etichetta категория 类别 标签 カテゴリ
+    """
+)
+_INSTRUCTIONS: Final = _words(
+    """
+    system instructions systemprompt sysprompt persona anweisung anweisungen vorgabe consignes
+    instrucciones istruzioni
+    """
+)
+_FURTHER: Final = _words("input context kontext contexte contexto contesto document")
+_TEXT: Final = _words(
+    """
+    text texts content contents body sentence passage article paragraph texte texto testo
+    inhalt tekst текст 文本
+    """
+)
+_CONVERSATION: Final = _words("messages conversations conversation dialog dialogue turns chat")
+_EARLIER: Final = _words("history earlier verlauf")
+
+_SEPARATORS: Final = re.compile(r"[\s_\-./:()\[\]#*\"']+")
+
+
+def normalised(name: str) -> str:
+    """A name without stray blanks, marks, case and separators."""
+    return _SEPARATORS.sub(" ", name.replace("\ufeff", "").replace("\x00", "")).strip().casefold()
+
+
+def group_of(name: str) -> str:
+    """Return which group of names it belongs to; "" if none."""
+    whole = normalised(name)
+    if whole in {"instruction", "instruct"}:
+        return "instruction"
+    if whole in {"system prompt", "system message"}:
+        return ColumnRole.INSTRUCTIONS
+    words = whole.split()
+    for candidate in (whole, *reversed(words)) if len(words) <= 4 else ():
+        if group := _group_of_word(candidate):
+            return group
+    return ""
+
+
+def is_known_name(name: str) -> bool:
+    return len(name) <= 60 and group_of(name) != ""
+
+
+def _group_of_word(word: str) -> str:
+    groups = (
+        (ColumnRole.QUESTION, _QUESTION),
+        (ColumnRole.ANSWER, _ANSWER),
+        ("kind", _KIND),
+        (ColumnRole.INSTRUCTIONS, _INSTRUCTIONS),
+        ("further", _FURTHER),
+        ("text", _TEXT),
+        (ColumnRole.CONVERSATION, _CONVERSATION),
+        (ColumnRole.EARLIER, _EARLIER),
+    )
+    for group, names in groups:
+        if word in names:
+            return group
+    if len(word) > 6 and word.endswith(("frage", "question")):
+        return ColumnRole.QUESTION
+    if len(word) > 8 and word.endswith(("antwort", "answer", "response")):
+        return ColumnRole.ANSWER
+    return ""

@@ -1,0 +1,136 @@
+"""Find the column names of a table, and propose what each column is for."""
+
+from app.datasets.readers.column_names import group_of, is_known_name
+from app.datasets.readers.records import ColumnRole
+from app.datasets.readers.survey import ColumnSurvey
+
+
+def has_header(rows: list[list[str]]) -> bool:
+    """Say whether the first row holds names rather than the first example."""
+    first = [cell.strip() for cell in rows[0]]
+    if any(is_known_name(cell) for cell in first) and all(len(cell) <= 60 for cell in first):
+        return True
+    filled = [cell for cell in first if cell]
+    if not filled or len(set(filled)) < len(filled):
+        return False
+    if any(len(cell) > 40 or cell.endswith((".", "?", "!", ":")) for cell in filled):
+        return False
+    if any(cell.replace(".", "").replace(",", "").isdigit() for cell in filled):
+        return False
+    # A value that comes again below is an example's, not a name.
+    below = rows[1:]
+    return not any(
+        cell and any(len(row) > place and row[place].strip() == cell for row in below)
+        for place, cell in enumerate(first)
+    )
+
+
+def names_from(rows: list[list[str]], *, header: bool) -> list[str]:
+    """Return a name for each column, each different from the others."""
+    width = len(rows[0]) if header else max(map(len, rows))
+    width = max(width, *(len(row) for row in rows[1:20])) if header and rows[1:] else width
+    names: list[str] = []
+    for place in range(width):
+        given = rows[0][place] if header and place < len(rows[0]) else ""
+        name = " ".join(given.replace("\ufeff", "").replace("\x00", "").split())[:100]
+        name = name or f"Column {place + 1}"
+        while name in names:
+            name += "′"
+        names.append(name)
+    return names
+
+
+def propose_roles(columns: list[ColumnSurvey]) -> list[ColumnRole]:
+    """Propose a role for each column from its name and its contents."""
+    groups = [group_of(column.name) if column.filled else "" for column in columns]
+    conversations = [place for place, column in enumerate(columns) if column.is_conversation]
+    if conversations:
+        roles = [
+            ColumnRole.INSTRUCTIONS
+            if group == ColumnRole.INSTRUCTIONS and not column.lists
+            else ColumnRole.IGNORE
+            for group, column in zip(groups, columns, strict=True)
+        ]
+        roles[conversations[0]] = ColumnRole.CONVERSATION
+        return roles
+    roles = _roles_by_name(columns, groups)
+    if ColumnRole.QUESTION in roles and ColumnRole.ANSWER in roles:
+        return roles
+    return _roles_by_contents(columns, groups, roles)
+
+
+def _roles_by_name(columns: list[ColumnSurvey], groups: list[str]) -> list[ColumnRole]:
+    roles = [ColumnRole.IGNORE] * len(columns)
+    for place, group in enumerate(groups):
+        if group in {ColumnRole.QUESTION, ColumnRole.ANSWER} and group not in roles:
+            roles[place] = ColumnRole(group)
+        elif group == ColumnRole.INSTRUCTIONS and not columns[place].lists:
+            roles[place] = ColumnRole.INSTRUCTIONS
+        elif group == ColumnRole.EARLIER and columns[place].lists:
+            roles[place] = ColumnRole.EARLIER
+    if "instruction" in groups:
+        place = groups.index("instruction")
+        is_taken = ColumnRole.QUESTION in roles
+        roles[place] = ColumnRole.INSTRUCTIONS if is_taken else ColumnRole.QUESTION
+    # Alpaca's `input`, or a context, belongs to the question; alone, it is the question.
+    for place, group in enumerate(groups):
+        if group == "further" and not columns[place].is_numeric:
+            roles[place] = ColumnRole.QUESTION
+    if ColumnRole.ANSWER not in roles:
+        _give(roles, groups, "kind", ColumnRole.ANSWER)
+    if ColumnRole.QUESTION not in roles and ColumnRole.ANSWER in roles:
+        _give(roles, groups, "text", ColumnRole.QUESTION)
+    return roles
+
+
+def _roles_by_contents(
+    columns: list[ColumnSurvey], groups: list[str], roles: list[ColumnRole]
+) -> list[ColumnRole]:
+    """Fill in the question or the answer that no name tells."""
+    taken = {place for place, role in enumerate(roles) if role is not ColumnRole.IGNORE}
+    texts = [
+        place
+        for place, column in enumerate(columns)
+        if place not in taken and column.filled and not column.is_numeric and not column.lists
+    ]
+    has_question, has_answer = ColumnRole.QUESTION in roles, ColumnRole.ANSWER in roles
+    if has_question and texts:
+        roles[max(texts, key=lambda place: columns[place].mean_length)] = ColumnRole.ANSWER
+    elif has_answer and texts:
+        roles[max(texts, key=lambda place: columns[place].mean_length)] = ColumnRole.QUESTION
+    elif has_question or has_answer:
+        place = roles.index(ColumnRole.QUESTION if has_question else ColumnRole.ANSWER)
+        roles[place] = ColumnRole.PASSAGE
+        return [role if role is ColumnRole.PASSAGE else ColumnRole.IGNORE for role in roles]
+    elif len(texts) >= 2 and "text" not in groups:
+        question, answer = _question_and_answer(columns, texts)
+        roles[question], roles[answer] = ColumnRole.QUESTION, ColumnRole.ANSWER
+    elif texts:
+        named = [place for place in texts if groups[place] == "text"] or texts
+        passage = max(named, key=lambda place: columns[place].mean_length)
+        roles = [ColumnRole.IGNORE] * len(columns)
+        roles[passage] = ColumnRole.PASSAGE
+    return roles
+
+
+def _question_and_answer(columns: list[ColumnSurvey], texts: list[int]) -> tuple[int, int]:
+    kinds = [place for place in texts if columns[place].holds_kinds]
+    others = [place for place in texts if place not in kinds]
+    if kinds and others:
+        # One label column beside texts is sorting; the label is the answer.
+        if len(others) == 1:
+            return others[0], kinds[0]
+        texts = others
+    asked = max(texts, key=lambda place: columns[place].questions / columns[place].filled)
+    if columns[asked].questions >= 0.3 * columns[asked].filled:
+        rest = [place for place in texts if place != asked]
+        return asked, max(rest, key=lambda place: columns[place].mean_length)
+    longest = sorted(texts, key=lambda place: columns[place].mean_length)[-2:]
+    return min(longest), max(longest)
+
+
+def _give(roles: list[ColumnRole], groups: list[str], group: str, role: ColumnRole) -> None:
+    for place, found in enumerate(groups):
+        if found == group and roles[place] is ColumnRole.IGNORE:
+            roles[place] = role
+            return

@@ -1,0 +1,164 @@
+"""Tables as text: CSV and TSV with any of the usual delimiters."""
+
+import csv
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Final
+
+from app.datasets.readers.limits import (
+    MAX_LINE_CHARACTERS,
+    MAX_RECORD_LINES,
+    MAX_UNCLOSED_QUOTES,
+)
+from app.datasets.readers.records import Item, LeftOut, Plan, Reason, Record, shortened
+from app.datasets.readers.text_stream import Line, Source, bounded_lines
+
+DELIMITERS: Final = (",", ";", "\t", "|")
+# Sent after the last line: if it comes back inside a cell, a quotation mark was never closed.
+_END: Final = "\x00end of the file\x00"
+
+
+class _UnclosedQuoteError(Exception):
+    """A record runs on over more lines than any cell has."""
+
+
+class _LineTooLongError(Exception):
+    """A single line is longer than the limit."""
+
+
+class _Feed:
+    """Hands lines to the csv module and remembers those of the record being read."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
+        self._again: deque[Line] = deque()
+        self._ended = False
+        self.record: list[Line] = []
+        self._characters = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines, None)
+        if line is None:
+            if self._ended:
+                raise StopIteration
+            self._ended = True
+            return _END
+        self.record.append(line)
+        self._characters += len(line.text)
+        if not line.is_whole:
+            raise _LineTooLongError
+        if self._characters > MAX_LINE_CHARACTERS or len(self.record) > MAX_RECORD_LINES:
+            raise _UnclosedQuoteError
+        return line.text
+
+    def begin_record(self) -> None:
+        self.record.clear()
+        self._characters = 0
+
+    def read_again(self, lines: list[Line]) -> None:
+        self._again.extendleft(reversed(lines))
+        self._ended = False
+
+
+def read_cells(source: Source, plan: Plan) -> Iterator[tuple[int, list[str]] | LeftOut]:
+    """Yield every record's row number and cells, column names included."""
+    csv.field_size_limit(2 * MAX_LINE_CHARACTERS)
+    with source.open_text(plan.encoding) as stream:
+        feed = _Feed(bounded_lines(stream, MAX_LINE_CHARACTERS))
+        reader = _new_reader(feed, plan)
+        row, unclosed = 0, 0
+        while unclosed <= MAX_UNCLOSED_QUOTES:
+            row += 1
+            feed.begin_record()
+            try:
+                cells = next(reader)
+                if cells and cells[-1].endswith(_END):
+                    if len(cells) == 1 and cells[0] == _END:
+                        return
+                    raise _UnclosedQuoteError
+            except _LineTooLongError:
+                yield from _left_out_before(feed, row)
+                row += len(feed.record) - 1
+                yield LeftOut(row, shortened(feed.record[-1].text), Reason.LINE_TOO_LONG)
+                reader = _new_reader(feed, plan)
+            except _UnclosedQuoteError:
+                unclosed += 1
+                yield LeftOut(row, shortened(feed.record[0].text), Reason.UNCLOSED_QUOTE)
+                feed.read_again(feed.record[1:])
+                reader = _new_reader(feed, plan)
+            else:
+                yield row, cells
+        yield LeftOut(row, "", Reason.TOO_MANY_QUOTES)
+
+
+def read(source: Source, plan: Plan) -> Iterator[Item]:
+    width = len(plan.columns)
+    for item in read_cells(source, plan):
+        if isinstance(item, LeftOut):
+            yield item
+            continue
+        row, cells = item
+        if (row == 1 and plan.has_header) or not cells:
+            continue
+        if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+            yield LeftOut(row, shortened(plan.delimiter.join(cells)), Reason.TOO_MANY_CELLS)
+            continue
+        yield Record(row, cells[:width] + [""] * (width - len(cells)))
+
+
+def find_delimiter(head: str) -> tuple[str, list[list[str]]] | None:
+    """Return the delimiter that makes a regular table of the text, with its rows; None if none.
+
+    A delimiter is believed if at least eight of ten rows have the same number of cells. Commas
+    and semicolons that are followed by blanks nearly everywhere belong to sentences.
+    """
+    best: tuple[float, int, str, list[list[str]]] | None = None
+    for delimiter in DELIMITERS:
+        rows = _rows_of(head, delimiter)
+        if not rows:
+            continue
+        width, count = Counter(map(len, rows)).most_common(1)[0]
+        share = count / len(rows)
+        if width < 2 or share < 0.8 or _is_something_else(rows, delimiter):
+            continue
+        if best is None or (share, width) > best[:2]:
+            best = (share, width, delimiter, rows)
+    return None if best is None else (best[2], best[3])
+
+
+def has_blanks_after(head: str, delimiter: str) -> bool:
+    """Say whether quoted cells stand after a blank, as in `one, "two, three"`."""
+    return delimiter != "\t" and head.count(f'{delimiter} "') > head.count(f'{delimiter}"')
+
+
+def _rows_of(head: str, delimiter: str) -> list[list[str]]:
+    blanks = has_blanks_after(head, delimiter)
+    lines = head.splitlines(keepends=True)[:400]
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks))
+    except csv.Error:
+        return []
+    return [row for row in rows if any(cell.strip() for cell in row)]
+
+
+def _is_something_else(rows: list[list[str]], delimiter: str) -> bool:
+    """Recognise sentences, and the tables of Markdown, whose rows begin with their delimiter."""
+    if delimiter == "|":
+        return sum(not row[0].strip() for row in rows) > 0.5 * len(rows)
+    if delimiter not in ",;":
+        return False
+    following = [cell for row in rows for cell in row[1:] if cell]
+    with_blank = sum(cell.startswith(" ") for cell in following)
+    return bool(following) and with_blank > 0.9 * len(following)
+
+
+def _left_out_before(feed: _Feed, row: int) -> Iterator[LeftOut]:
+    for offset, line in enumerate(feed.record[:-1]):
+        yield LeftOut(row + offset, shortened(line.text), Reason.UNCLOSED_QUOTE)
+
+
+def _new_reader(feed: _Feed, plan: Plan) -> Iterator[list[str]]:
+    return csv.reader(feed, delimiter=plan.delimiter, skipinitialspace=plan.blanks_after_delimiter)

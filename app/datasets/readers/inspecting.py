@@ -1,0 +1,198 @@
+"""Look through a file and say what was understood."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from app.datasets.readers import json_records, spreadsheet
+from app.datasets.readers.columns import has_header, names_from, propose_roles
+from app.datasets.readers.limits import MAX_COLUMNS, PASSAGE_CHARACTERS
+from app.datasets.readers.problems import NoRowsError, NothingReadableError, UnreadableFileError
+from app.datasets.readers.reading import read_items
+from app.datasets.readers.recognise import Recognised, recognise
+from app.datasets.readers.records import (
+    ColumnRole,
+    FileFormat,
+    Item,
+    LeftOut,
+    Reason,
+    Record,
+    shortened,
+)
+from app.datasets.readers.survey import ColumnSurvey, as_text
+from app.datasets.readers.text_stream import Source
+
+SECONDS: Final = 10.0
+_PREVIEW_ROWS: Final = 8
+_PREVIEW_CHARACTERS: Final = 300
+_WHOLE_FILE_PROBLEMS: Final = {
+    Reason.NOT_JSON: "It begins like JSON, but no part of it is complete.",
+    Reason.FILE_ENDS_INSIDE: "It ends in the middle of its first row.",
+    Reason.LINE_TOO_LONG: "It is one single line that is too long to be a row.",
+    Reason.TOO_LONG: "It is one single value that is too long to be a row.",
+    Reason.UNCLOSED_QUOTE: "A quotation mark is opened in its first row and never closed.",
+    Reason.NESTED_TOO_DEEPLY: "Its contents are lists within lists, too deep to be rows.",
+}
+
+
+def inspect(source: Source, seconds: float = SECONDS) -> dict[str, Any]:
+    """Recognise the file and survey as many rows as the time allows.
+
+    Raises:
+        UnreadableFileError: if nothing of it can be used.
+    """
+    found = recognise(source)
+    notes: list[dict[str, Any]] = []
+    _find_columns(source, found, notes)
+    survey = _Survey(found.plan.columns)
+    survey.run(read_items(source, found.plan), source, seconds)
+    if survey.rows == 0:
+        raise _nothing(survey)
+    roles = propose_roles(survey.columns)
+    return {
+        "plan": found.plan.as_json(),
+        "format": found.plan.format,
+        "encoding": found.encoding.codec,
+        "delimiter": found.plan.delimiter if found.plan.format is FileFormat.DELIMITED else "",
+        "columns": [
+            {
+                "name": column.name,
+                "role": role,
+                "examples": column.examples,
+                "filled": column.filled,
+                "rows": column.rows,
+            }
+            for column, role in zip(survey.columns, roles, strict=True)
+        ],
+        "preview": survey.preview,
+        "row_count": survey.estimated_rows(),
+        "row_count_is_exact": survey.is_complete,
+        "left_out_count": sum(survey.left_out.values()),
+        "notes": notes + _notes(found, survey, roles),
+    }
+
+
+class _Survey:
+    def __init__(self, names: list[str]) -> None:
+        self.columns = [ColumnSurvey(name) for name in names]
+        self.preview: list[dict[str, Any]] = []
+        self.rows = 0
+        self.left_out: dict[Reason, int] = {}
+        self.first_left_out: LeftOut | None = None
+        self.is_complete = True
+        self._share = 1.0
+
+    def run(self, items: Iterator[Item], source: Source, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for count, item in enumerate(items, start=1):
+            if isinstance(item, LeftOut):
+                self.left_out[item.reason] = self.left_out.get(item.reason, 0) + 1
+                self.first_left_out = self.first_left_out or item
+            else:
+                self._add(item)
+            if count % 200 == 0 and time.monotonic() > end:
+                self.is_complete = False
+                self._share = source.share_read()
+                return
+
+    def _add(self, record: Record) -> None:
+        self.rows += 1
+        for column, value in zip(self.columns, record.values, strict=True):
+            column.add(value)
+        if len(self.preview) < _PREVIEW_ROWS:
+            cells = [shortened(as_text(value), _PREVIEW_CHARACTERS) for value in record.values]
+            self.preview.append({"row": record.row, "cells": cells})
+
+    def estimated_rows(self) -> int:
+        return self.rows if self.is_complete else round(self.rows / max(self._share, 1e-9))
+
+
+def _find_columns(source: Source, found: Recognised, notes: list[dict[str, Any]]) -> None:
+    plan = found.plan
+    if plan.columns:
+        return
+    if plan.format in {FileFormat.JSON, FileFormat.JSON_LINES}:
+        plan.columns = json_records.find_columns(source, plan)
+        return
+    rows = list(found.rows)
+    if plan.format is FileFormat.SPREADSHEET:
+        plan.sheet, sheets, rows = spreadsheet.find_sheet(source)
+        if len(sheets) > 1:
+            notes.append(
+                {
+                    "code": "other_sheets",
+                    "sheet": shortened(sheets[0], 60),
+                    "others": [shortened(name, 60) for name in sheets[1:6]],
+                }
+            )
+    plan.has_header = has_header(rows)
+    if plan.has_header and len(rows) == 1:
+        raise NoRowsError
+    plan.columns = names_from(rows, header=plan.has_header)[:MAX_COLUMNS]
+
+
+def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[dict[str, Any]]:
+    """What the maker should know, as codes; app/datasets/wording.py has the sentences."""
+    notes: list[dict[str, Any]] = []
+    plan = found.plan
+    if plan.format in {FileFormat.DELIMITED, FileFormat.SPREADSHEET} and not plan.has_header:
+        notes.append({"code": "no_header"})
+    if found.encoding.broken_bytes:
+        notes.append({"code": "broken_bytes", "count": found.encoding.broken_bytes})
+    if found.formulas.cells:
+        notes.append(
+            {
+                "code": "formulas",
+                "count": found.formulas.cells,
+                "without_value": found.formulas.without_value,
+            }
+        )
+    used = {
+        role: [column for column, given in zip(survey.columns, roles, strict=True) if given is role]
+        for role in set(roles)
+    }
+    answers = used.get(ColumnRole.ANSWER, [])
+    if answers and answers[0].holds_kinds and answers[0].kinds:
+        notes.append({"code": "sorting", "kinds": len(answers[0].kinds)})
+    texts = [
+        column
+        for role, columns in used.items()
+        if role is not ColumnRole.IGNORE
+        for column in columns
+    ]
+    if any(column.with_html >= max(1, 0.05 * column.filled) for column in texts):
+        notes.append({"code": "html", "count": max(column.with_html for column in texts)})
+    passages = used.get(ColumnRole.PASSAGE, [])
+    if passages and passages[0].longest > PASSAGE_CHARACTERS:
+        notes.append(
+            {
+                "code": "long_passages",
+                "characters": passages[0].longest,
+                "limit": PASSAGE_CHARACTERS,
+            }
+        )
+    if passages:
+        is_single = len([column for column in survey.columns if column.filled]) == 1
+        is_table = plan.format in {FileFormat.DELIMITED, FileFormat.SPREADSHEET}
+        notes.append({"code": "one_column" if is_single and is_table else "passages"})
+    if all(role is ColumnRole.IGNORE for role in roles):
+        notes.append({"code": "no_text_column"})
+    if survey.left_out and survey.first_left_out:
+        notes.append(
+            {
+                "code": "some_left_out",
+                "count": sum(survey.left_out.values()),
+                "row": survey.first_left_out.row,
+                "reason": survey.first_left_out.reason,
+            }
+        )
+    return notes
+
+
+def _nothing(survey: _Survey) -> UnreadableFileError:
+    if survey.first_left_out is None:
+        return NoRowsError()
+    reason = survey.first_left_out.reason
+    return NothingReadableError(
+        _WHOLE_FILE_PROBLEMS.get(reason, "Every row of it is damaged in one way or another.")
+    )

@@ -1,0 +1,159 @@
+"""Recognise what a file is from its contents. Its name is never asked."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.datasets.readers import archives, delimited, json_records, markdown, plain_text
+from app.datasets.readers.column_names import is_known_name
+from app.datasets.readers.encodings import FoundEncoding, find_encoding
+from app.datasets.readers.json_stream import BrokenValueError, parse
+from app.datasets.readers.problems import EmptyFileError, NotTextError, OtherKindOfFileError
+from app.datasets.readers.records import FileFormat, Plan
+from app.datasets.readers.text_stream import Source
+
+_HEAD_CHARACTERS: Final = 128 * 1024
+_SAVE_AS_TEXT: Final = (
+    "Open it, choose “Save as” and then plain text (.txt), and upload that; or copy its text "
+    "into the box for pasting."
+)
+_SAVE_AS_TABLE: Final = "Open it in Excel or LibreOffice, save it as .xlsx or CSV, and upload that."
+_NO_USE: Final = "Upload the questions and answers as a table or as text instead."
+_SIGNATURES: Final = (
+    (b"%PDF-", "a PDF document", _SAVE_AS_TEXT),
+    (b"{\\rtf", "a rich text document (RTF)", _SAVE_AS_TEXT),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old Excel or Word file (.xls, .doc), or one protected by a password",
+        "Open it, save it without a password as .xlsx, CSV or plain text, and upload that.",
+    ),
+    (b"\x89PNG\r\n\x1a\n", "a picture", _NO_USE),
+    (b"\xff\xd8\xff", "a picture", _NO_USE),
+    (b"GIF8", "a picture", _NO_USE),
+    (b"II*\x00", "a picture", _NO_USE),
+    (b"\x1f\x8b", "a packed file (gzip)", "Unpack it and upload what is inside."),
+    (b"7z\xbc\xaf\x27\x1c", "a packed file (7z)", "Unpack it and upload what is inside."),
+    (b"Rar!\x1a\x07", "a packed file (RAR)", "Unpack it and upload what is inside."),
+    (b"PAR1", "a Parquet file", "Export it as CSV or JSON Lines and upload that."),
+    (b"SQLite format 3\x00", "a database file", "Export the table as CSV and upload that."),
+    (b"ID3", "a sound recording", _NO_USE),
+    (b"OggS", "a sound recording", _NO_USE),
+)
+_ZIPPED: Final = (
+    ("xl/workbook.bin", "a binary Excel file (.xlsb)", _SAVE_AS_TABLE),
+    ("word/document.xml", "a Word document (.docx)", _SAVE_AS_TEXT),
+    ("ppt/presentation.xml", "a PowerPoint presentation", _SAVE_AS_TEXT),
+    ("content.xml", "a LibreOffice document", _SAVE_AS_TABLE),
+    ("META-INF/container.xml", "an e-book", _SAVE_AS_TEXT),
+)
+_CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_LIST_BEGINS: Final = re.compile(r'\[\s*(?:[{\["\]]|$)')
+_WEB_PAGE: Final = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype html|html)[\s>]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    plan: Plan
+    encoding: FoundEncoding
+    formulas: archives.Formulas
+    rows: tuple[list[str], ...] = ()
+    """The first rows of a table, to find its columns."""
+
+
+def recognise(source: Source) -> Recognised:
+    """Find out format, encoding and delimiter.
+
+    Raises:
+        UnreadableFileError: if it is nothing that Tailor reads.
+    """
+    if source.size == 0:
+        raise EmptyFileError
+    if _is_workbook(source.path):
+        formulas = archives.check_spreadsheet(source.path)
+        return Recognised(Plan(FileFormat.SPREADSHEET), FoundEncoding("utf-8"), formulas)
+    encoding = find_encoding(source.path)
+    with source.open_text(encoding.codec) as stream:
+        head = stream.read(_HEAD_CHARACTERS).lstrip("\ufeff")
+    if not head.strip("\x00 \t\r\n\f\v"):
+        raise EmptyFileError
+    if len(_CONTROL.findall(head)) > 0.005 * len(head) + 2:
+        raise NotTextError
+    plan, rows = _plan_for(_whole_lines(head), encoding.codec)
+    return Recognised(plan, encoding, archives.Formulas(), tuple(rows))
+
+
+def _is_workbook(path: Path) -> bool:
+    """Recognise an Excel workbook, and refuse all that begins like some other kind of file."""
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    for signature, kind, next_step in _SIGNATURES:
+        if beginning.startswith(signature):
+            raise OtherKindOfFileError(kind, next_step)
+    if beginning[4:8] == b"ftyp" or beginning[8:12] in (b"WEBP", b"WAVE", b"AVI "):
+        raise OtherKindOfFileError("a picture, a film or a sound recording", _NO_USE)
+    if not beginning.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return False
+    names = archives.member_names(path)
+    if "xl/workbook.xml" in names:
+        return True
+    for name, kind, next_step in _ZIPPED:
+        if name in names:
+            raise OtherKindOfFileError(kind, next_step)
+    raise OtherKindOfFileError(
+        "a packed folder (ZIP), or a damaged Excel file",
+        "Unpack it and upload the files inside one by one; if it is an Excel file, save it again.",
+    )
+
+
+def _plan_for(head: str, codec: str) -> tuple[Plan, list[list[str]]]:
+    if _WEB_PAGE.match(head):
+        raise OtherKindOfFileError("a web page (HTML)", _SAVE_AS_TEXT)
+    if json_format := _json_format(head):
+        name = json_records.find_list_name(head) if json_format is FileFormat.JSON else ""
+        return Plan(json_format, codec, list_name=name), []
+    if found := delimited.find_delimiter(head):
+        delimiter, rows = found
+        blanks = delimited.has_blanks_after(head, delimiter)
+        return Plan(FileFormat.DELIMITED, codec, delimiter, blanks_after_delimiter=blanks), rows
+    if plain_text.has_marked_pairs(head):
+        return Plan(FileFormat.PAIRS, codec, columns=["Question", "Answer"]), []
+    if markdown.is_markdown(head):
+        return Plan(FileFormat.MARKDOWN, codec, columns=["Text"]), []
+    lines = head.splitlines()
+    if _is_one_named_column(lines):
+        return Plan(FileFormat.DELIMITED, codec), [[line] for line in lines[:400] if line.strip()]
+    return Plan(FileFormat.TEXT, codec, columns=["Text"]), []
+
+
+def _is_one_named_column(lines: list[str]) -> bool:
+    """A known column name above lines without a gap is a table of one column."""
+    return len(lines) > 1 and len(lines[0].split()) == 1 and is_known_name(lines[0]) and all(lines)
+
+
+def _json_format(head: str) -> FileFormat | None:
+    text = head.lstrip()
+    if _LIST_BEGINS.match(text):
+        first_line = text.split("\n", 1)[0]
+        is_list_per_line = text.count("\n[") >= 1 and _parses(first_line)
+        return FileFormat.JSON_LINES if is_list_per_line else FileFormat.JSON
+    if not text.startswith("{"):
+        return None
+    if _parses(text.split("\n", 1)[0]):
+        return FileFormat.JSON_LINES
+    return FileFormat.JSON if re.match(r'\{\s*(?:"|\}|$)', text) else None
+
+
+def _parses(line: str) -> bool:
+    try:
+        parse(line)
+    except BrokenValueError:
+        return False
+    return True
+
+
+def _whole_lines(head: str) -> str:
+    """Drop the last line if the head cut it, unless it is the only one."""
+    if len(head) < _HEAD_CHARACTERS - 1 or "\n" not in head:
+        return head
+    return head[: head.rindex("\n") + 1]

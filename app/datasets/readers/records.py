@@ -1,0 +1,99 @@
+"""What readers give: records of a file, and the places where a file could not be read."""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+
+class FileFormat(StrEnum):
+    DELIMITED = "delimited"
+    SPREADSHEET = "spreadsheet"
+    JSON = "json"
+    JSON_LINES = "json_lines"
+    TEXT = "text"
+    PAIRS = "pairs"
+    MARKDOWN = "markdown"
+
+
+class ColumnRole(StrEnum):
+    """What a column is for. Columns with the same role are joined in their order."""
+
+    QUESTION = "question"
+    ANSWER = "answer"
+    INSTRUCTIONS = "instructions"
+    PASSAGE = "passage"
+    CONVERSATION = "conversation"
+    EARLIER = "earlier"
+    IGNORE = "ignore"
+
+
+class Reason(StrEnum):
+    """Why a row was left out; app/datasets/wording.py has the sentences."""
+
+    EMPTY_ROW = "empty_row"
+    EMPTY_QUESTION = "empty_question"
+    EMPTY_ANSWER = "empty_answer"
+    NO_QUESTION = "no_question"
+    NO_ANSWER = "no_answer"
+    NOT_A_CONVERSATION = "not_a_conversation"
+    USES_TOOLS = "uses_tools"
+    USES_PICTURES = "uses_pictures"
+    TOO_LONG = "too_long"
+    LINE_TOO_LONG = "line_too_long"
+    BROKEN_CHARACTER = "broken_character"
+    UNCLOSED_QUOTE = "unclosed_quote"
+    TOO_MANY_QUOTES = "too_many_quotes"
+    TOO_MANY_CELLS = "too_many_cells"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    NESTED_TOO_DEEPLY = "nested_too_deeply"
+    FILE_ENDS_INSIDE = "file_ends_inside"
+    EXACT_COPY = "exact_copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row: its number as a spreadsheet counts, and a value for each column of the plan."""
+
+    row: int
+    values: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    row: int
+    value: str
+    reason: Reason
+
+
+Item = Record | LeftOut
+
+
+@dataclass(slots=True)
+class Plan:
+    """How a file is to be read, as the inspection found out. Plain data, kept with the import."""
+
+    format: FileFormat
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    blanks_after_delimiter: bool = False
+    has_header: bool = True
+    columns: list[str] = field(default_factory=list)
+    sheet: int = 0
+    list_name: str = ""
+    """The member of a JSON object whose list holds the rows; empty if the list is the file."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(**{**data, "format": FileFormat(data["format"])})
+
+
+def shortened(value: object, limit: int = 200) -> str:
+    """The beginning of a value, on one line, fit to be shown."""
+    text = value if isinstance(value, str) else str(value)
+    words = " ".join(text[: limit * 2].replace("\x00", " ").split())
+    clean = words.encode("utf-8", "replace").decode("utf-8")
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -1,0 +1,255 @@
+"""All SQL about examples and imports."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from sqlite3 import Connection as SqliteConnection
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.clock import now
+from app.database.base import database_epoch
+from app.datasets.content import NewExample
+from app.datasets.tables import Example, Import, ImportStatus
+
+Order = Literal["newest", "oldest", "row"]
+_NO_ROW = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place in a list: between two examples."""
+
+    row: int
+    id: int
+
+
+class ExampleRepository:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, project_id: str, examples: Sequence[NewExample]) -> set[str]:
+        """Insert those that are not there yet.
+
+        Returns:
+            The content hashes of those that were inserted.
+        """
+        if not examples:
+            return set()
+        moment = now()
+        rows = [
+            {
+                "project_id": project_id,
+                "import_id": example.import_id,
+                "row_number": example.row_number,
+                "instructions": example.instructions,
+                "earlier_turns": example.earlier_turns or None,
+                "question": example.question,
+                "answer": example.answer,
+                "content_hash": example.content_hash,
+                "created_at": moment,
+                "updated_at": moment,
+            }
+            for example in examples
+        ]
+        is_sqlite = self._session.get_bind().dialect.name == "sqlite"
+        insert = sqlite.insert(Example) if is_sqlite else postgresql.insert(Example)
+        statement = insert.on_conflict_do_nothing(
+            index_elements=[Example.project_id, Example.content_hash]
+        ).returning(Example.content_hash)
+        return set(self._session.execute(statement, rows).scalars())
+
+    def find(self, project_id: str, example_id: int) -> Example | None:
+        return self._session.execute(
+            select(Example).where(Example.project_id == project_id, Example.id == example_id)
+        ).scalar_one_or_none()
+
+    def has_copy(self, project_id: str, content_hash: str, *, besides: int | None = None) -> bool:
+        statement = select(Example.id).where(
+            Example.project_id == project_id, Example.content_hash == content_hash
+        )
+        if besides is not None:
+            statement = statement.where(Example.id != besides)
+        return self._session.execute(statement.limit(1)).first() is not None
+
+    def is_of_import(self, project_id: str, content_hash: str, import_id: str) -> bool:
+        found = self._session.execute(
+            select(Example.import_id).where(
+                Example.project_id == project_id, Example.content_hash == content_hash
+            )
+        ).scalar_one_or_none()
+        return found == import_id
+
+    def delete(self, example: Example) -> None:
+        self._session.delete(example)
+        self._session.flush()
+
+    def count(self, project_id: str, search: str = "") -> int:
+        statement = select(func.count()).select_from(Example)
+        statement = self._searched(statement.where(Example.project_id == project_id), search)
+        return self._session.execute(statement).scalar_one()
+
+    def page(
+        self,
+        project_id: str,
+        *,
+        search: str,
+        order: Order,
+        size: int,
+        after: Cursor | None = None,
+        before: Cursor | None = None,
+    ) -> list[Example]:
+        """Return the examples after or before a place, in the list's order."""
+        columns = self._order_columns(order)
+        descending = (order == "newest") != (before is not None)
+        place = before or after
+        statement = self._searched(select(Example).where(Example.project_id == project_id), search)
+        if place is not None:
+            statement = statement.where(_beyond(columns, place, descending=descending))
+        ordering = [column.desc() if descending else column.asc() for column in columns]
+        found = list(self._session.execute(statement.order_by(*ordering).limit(size)).scalars())
+        return found[::-1] if before is not None else found
+
+    def stream(self, project_id: str, size: int = 1000) -> Iterator[Example]:
+        """Yield every example by id, a page at a time, so that memory does not grow."""
+        last = 0
+        while True:
+            page = list(
+                self._session.execute(
+                    select(Example)
+                    .where(Example.project_id == project_id, Example.id > last)
+                    .order_by(Example.id)
+                    .limit(size)
+                ).scalars()
+            )
+            if not page:
+                return
+            yield from page
+            last = page[-1].id
+
+    def delete_of_import(self, import_id: str, limit: int | None = None) -> int:
+        """Delete examples that an import added; of many, at most `limit` at once."""
+        statement = delete(Example)
+        if limit is None:
+            statement = statement.where(Example.import_id == import_id)
+        else:
+            ids = select(Example.id).where(Example.import_id == import_id).limit(limit)
+            statement = statement.where(Example.id.in_(ids.scalar_subquery()))
+        deleted = self._session.execute(statement.returning(Example.id)).scalars().all()
+        return len(deleted)
+
+    def facts(self, project_id: str) -> dict[str, int]:
+        """Return what the advice is made of, counted by the database in one pass."""
+        row = self._session.execute(
+            select(
+                func.count().label("count"),
+                func.count(func.distinct(Example.answer)).label("answers"),
+                func.count().filter(Example.question == "").label("passages"),
+                func.count().filter(func.length(Example.answer) > 6000).label("long"),
+                func.count().filter(Example.earlier_turns.is_not(None)).label("conversations"),
+                func.coalesce(func.max(func.length(Example.answer)), 0).label("longest"),
+                func.count().filter(_looks_like_html()).label("with_html"),
+            ).where(Example.project_id == project_id)
+        ).one()
+        return {name: int(value) for name, value in row._mapping.items()}  # noqa: SLF001 (its public name)
+
+    def _order_columns(self, order: Order) -> list[ColumnElement[Any]]:
+        identity: ColumnElement[Any] = Example.__table__.c.id
+        if order != "row":
+            return [identity]
+        return [func.coalesce(Example.row_number, _NO_ROW), identity]
+
+    def _searched(self, statement: Select[Any], search: str) -> Select[Any]:
+        if not search:
+            return statement
+        columns = (Example.question, Example.answer, Example.instructions)
+        if self._session.get_bind().dialect.name == "sqlite":
+            # SQLite's LIKE knows upper and lower case of ASCII only.
+            self._teach_sqlite_casefold()
+            needle = search.casefold()
+            return statement.where(
+                or_(*(func.instr(func.tailor_casefold(column), needle) > 0 for column in columns))
+            )
+        escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return statement.where(
+            or_(*(column.ilike(f"%{escaped}%", escape="\\") for column in columns))
+        )
+
+    def _teach_sqlite_casefold(self) -> None:
+        driver = self._session.connection().connection.driver_connection
+        if isinstance(driver, SqliteConnection):
+            driver.create_function("tailor_casefold", 1, str.casefold, deterministic=True)
+
+
+class ImportRepository:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, entry: Import) -> Import:
+        self._session.add(entry)
+        self._session.flush()
+        return entry
+
+    def find(self, import_id: str) -> Import | None:
+        return self._session.get(Import, import_id, populate_existing=True)
+
+    def find_in_project(self, project_id: str, import_id: str) -> Import | None:
+        return self._session.execute(
+            select(Import).where(Import.project_id == project_id, Import.id == import_id)
+        ).scalar_one_or_none()
+
+    def of_project(self, project_id: str, limit: int = 50) -> list[Import]:
+        return list(
+            self._session.execute(
+                select(Import)
+                .where(Import.project_id == project_id)
+                .order_by(Import.created_at.desc(), Import.id)
+                .limit(limit)
+            ).scalars()
+        )
+
+    def confirm(self, import_id: str, mapping: dict[str, Any]) -> bool:
+        """Move it from awaiting_mapping to confirmed; False if it was not waiting."""
+        changed = self._session.execute(
+            update(Import)
+            .where(Import.id == import_id, Import.status == ImportStatus.AWAITING_MAPPING)
+            .values(status=ImportStatus.CONFIRMED, mapping=mapping, attempts=0)
+            .returning(Import.id)
+        ).scalar_one_or_none()
+        return changed is not None
+
+    def delete(self, import_id: str) -> None:
+        self._session.execute(delete(Import).where(Import.id == import_id))
+
+    def ids_in(self, statuses: Sequence[ImportStatus], *, expired: bool) -> list[str]:
+        """Return the ids in these statuses, whose lease ran out if `expired`."""
+        statement = select(Import.id).where(Import.status.in_(list(statuses)))
+        if expired:
+            statement = statement.where(Import.lease_expires_at < database_epoch())
+        return list(self._session.execute(statement.order_by(Import.created_at)).scalars())
+
+    def all_ids(self) -> set[str]:
+        return set(self._session.execute(select(Import.id)).scalars())
+
+
+def _beyond(
+    columns: list[ColumnElement[Any]], place: Cursor, *, descending: bool
+) -> ColumnElement[bool]:
+    identity = columns[-1]
+    beyond_id = identity < place.id if descending else identity > place.id
+    if len(columns) == 1:
+        return beyond_id
+    row = columns[0]
+    beyond_row = row < place.row if descending else row > place.row
+    return or_(beyond_row, and_(row == place.row, beyond_id))
+
+
+def cursor_of(example: Example) -> Cursor:
+    row = example.row_number if example.row_number is not None else _NO_ROW
+    return Cursor(row, example.id)
+
+
+def _looks_like_html() -> ColumnElement[bool]:
+    return or_(Example.answer.like("%</%>%"), Example.answer.like("%<br%>%"))

@@ -1,0 +1,129 @@
+"""The sentences behind the codes that readers and imports use, in one place."""
+
+from typing import Any, Final
+
+from app.datasets.readers.records import ColumnRole, FileFormat, Reason
+
+_REASONS: Final = {
+    Reason.EMPTY_ROW: "The row is empty.",
+    Reason.EMPTY_QUESTION: "The question is empty.",
+    Reason.EMPTY_ANSWER: "The answer is empty.",
+    Reason.NO_QUESTION: "There is an answer without a question before it.",
+    Reason.NO_ANSWER: "There is no answer in it.",
+    Reason.NOT_A_CONVERSATION: "It is not a conversation of questions and answers.",
+    Reason.USES_TOOLS: "It uses tools, which Tailor does not learn.",
+    Reason.USES_PICTURES: "It holds pictures or sound; Tailor learns text.",
+    Reason.TOO_LONG: "It is longer than 200,000 characters.",
+    Reason.LINE_TOO_LONG: "The line is longer than any row can be; its beginning is shown.",
+    Reason.BROKEN_CHARACTER: "A character in it is damaged (shown as �).",
+    Reason.UNCLOSED_QUOTE: "A quotation mark is opened here and never closed.",
+    Reason.TOO_MANY_QUOTES: "From here on, too many quotation marks are never closed; "
+    "reading stopped.",
+    Reason.TOO_MANY_CELLS: "It has more cells than the table has columns.",
+    Reason.NOT_JSON: "It is not valid JSON.",
+    Reason.NOT_AN_OBJECT: "It is a single value, without the names of questions and answers.",
+    Reason.NESTED_TOO_DEEPLY: "It is nested too deeply to be read.",
+    Reason.FILE_ENDS_INSIDE: "The file ends in the middle of this row.",
+    Reason.EXACT_COPY: "It is an exact copy of another example.",
+}
+_FORMATS: Final = {
+    FileFormat.DELIMITED: "a table in text form (CSV)",
+    FileFormat.SPREADSHEET: "an Excel workbook",
+    FileFormat.JSON: "a JSON file",
+    FileFormat.JSON_LINES: "a JSON Lines file",
+    FileFormat.TEXT: "plain text",
+    FileFormat.PAIRS: "plain text with marked questions and answers",
+    FileFormat.MARKDOWN: "a Markdown document",
+}
+_DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_ENCODINGS: Final = {
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8 with a byte order mark",
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16 (little endian)",
+    "utf-16-be": "UTF-16 (big endian)",
+    "utf-32": "UTF-32",
+    "cp1252": "Windows-1252 (Western European)",
+    "cp1250": "Windows-1250 (Central European)",
+    "cp1251": "Windows-1251 (Cyrillic)",
+}
+ROLE_NAMES: Final = {
+    ColumnRole.QUESTION: "Question",
+    ColumnRole.ANSWER: "Answer",
+    ColumnRole.INSTRUCTIONS: "Instructions",
+    ColumnRole.PASSAGE: "Text to learn as a whole",
+    ColumnRole.CONVERSATION: "Conversation",
+    ColumnRole.EARLIER: "Earlier turns of the conversation",
+    ColumnRole.IGNORE: "Leave out",
+}
+_NOTES: Final = {
+    "no_header": "There are no column names in the first row, so the first row is an example too.",
+    "broken_bytes": "{count:,} damaged characters were found. Their rows are left out and listed "
+    "in the report.",
+    "formulas": "{count:,} cells hold formulas. Their last calculated results are used.",
+    "formulas_without_value": "{without_value:,} formulas were never calculated, so their cells "
+    "are empty. Open the file in Excel, save it, and upload it again to have them.",
+    "other_sheets": "Only the sheet “{sheet}” is read. There are others: {others}. To use one of "
+    "them, save it as a file of its own.",
+    "sorting": "This looks like sorting into {kinds:,} kinds: short answers that come again "
+    "and again. The model will learn to name the kind.",
+    "html": "There is HTML in {count:,} rows, such as <p> or <a href=…>. Decide below whether "
+    "the model should learn to write it.",
+    "long_passages": "The longest text has {characters:,} characters. Long texts are split at "
+    "the ends of sentences into pieces of at most {limit:,}.",
+    "one_column": "There is only one column of text, so there are no questions and answers. It can "
+    "be learned as a whole; for questions and answers, add a second column.",
+    "passages": "This is text without questions and answers. The model learns its content and "
+    "manner, piece by piece.",
+    "no_text_column": "No column holds text that could be learned. Choose below what each column "
+    "is for.",
+    "some_left_out": "{count:,} rows cannot be read as they are, the first of them row {row}: "
+    "{reason} All are listed in the report.",
+}
+
+
+def reason_sentence(reason: str) -> str:
+    return _REASONS[Reason(reason)]
+
+
+def format_words(understood: dict[str, Any]) -> str:
+    """What was recognised, as half a sentence: "a table in text form (CSV), …"."""
+    words = _FORMATS[FileFormat(understood["format"])]
+    if understood["delimiter"]:
+        words += f", its columns separated by {_DELIMITERS[understood['delimiter']]}"
+    if understood["format"] != FileFormat.SPREADSHEET:
+        words += f", written in {encoding_words(understood['encoding'])}"
+    return words
+
+
+def encoding_words(codec: str) -> str:
+    return _ENCODINGS.get(codec, codec.replace("_", "-").upper())
+
+
+def note_sentences(understood: dict[str, Any]) -> list[str]:
+    """Everything the maker should know about the file, a sentence or two each."""
+    sentences = []
+    for note in understood["notes"]:
+        values = dict(note)
+        code = values.pop("code")
+        if "others" in values:
+            values["others"] = ", ".join(f"“{name}”" for name in values["others"])
+        if "reason" in values:
+            values["reason"] = reason_sentence(values["reason"])
+        sentences.append(_NOTES[code].format(**values))
+        if values.get("without_value"):
+            sentences.append(_NOTES["formulas_without_value"].format(**values))
+    return sentences
+
+
+def shown_name(name: str) -> str:
+    """A file's name as it can be shown: no path, no invisible marks, not too long.
+
+    A mark that turns the writing direction can make `gpj.exe` look like `exe.jpg`.
+    """
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    visible = "".join(character for character in last if character.isprintable())
+    short = " ".join(visible.encode("utf-8", "replace").decode("utf-8").split())
+    if len(short) > 120:
+        short = f"{short[:80]}…{short[-30:]}"
+    return short or "a file without a name"
