@@ -1,0 +1,194 @@
+"""What the training process says, one JSON object a line, checked before anything believes it.
+
+The process reads models and examples that came from elsewhere. So its words are data like any
+other: sizes are bounded, and what no database can store (NUL, lone surrogates, numbers that are not
+finite) is taken out.
+"""
+
+import json
+import math
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+LONGEST_LINE_BYTES: Final = 1024 * 1024
+
+
+def _clean(limit: int) -> BeforeValidator:
+    def clean(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        storable = value[:limit].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+        return storable.encode("utf-8", "replace").decode()
+
+    return BeforeValidator(clean)
+
+
+def _only_finite(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: number
+        for name, number in value.items()
+        if isinstance(number, int | float) and math.isfinite(number)
+    }
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sentence = Annotated[str, _clean(2_000)]
+LongText = Annotated[str, _clean(20_000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Step = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ChildEvent(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Phase(StrEnum):
+    LOADING_DATA = "loading_data"
+    LOADING_MODEL = "loading_model"
+    MEASURING_BASE = "measuring_base"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    SAVING = "saving"
+
+
+class PhaseEvent(ChildEvent):
+    event: Literal["phase"]
+    phase: Phase
+    message: Sentence = ""
+
+
+class PlanEvent(ChildEvent):
+    event: Literal["plan"]
+    total_steps: Step
+    total_epochs: Count
+    train_examples: Count
+    validation_examples: Count
+    train_tokens: Count
+    examples_cut: Count = 0
+    examples_left_out: Count = 0
+    steps_per_epoch: Count
+    resumed_from_step: Step = 0
+
+
+class ProgressEvent(ChildEvent):
+    event: Literal["progress"]
+    step: Step
+    total_steps: Step
+    epoch: Number = 0.0
+    tokens_per_second: Number | None = None
+    seconds_left: Number | None = None
+    memory_bytes: Count | None = None
+
+
+class MetricsEvent(ChildEvent):
+    event: Literal["metrics"]
+    step: Step
+    values: Annotated[dict[Name, Number], BeforeValidator(_only_finite), Field(max_length=50)]
+
+
+class SampleEvent(ChildEvent):
+    event: Literal["sample"]
+    step: Step
+    position: Annotated[int, Field(ge=0, le=9)]
+    question: LongText
+    expected: LongText
+    base_answer: LongText
+    answer: LongText
+
+
+class CheckpointEvent(ChildEvent):
+    event: Literal["checkpoint"]
+    step: Step
+    folder: Name
+    manifest_sha256: Digest
+    is_best: bool = False
+
+
+class LogEvent(ChildEvent):
+    event: Literal["log"]
+    level: Name = "info"
+    message: Sentence
+
+
+class ResultEvent(ChildEvent):
+    event: Literal["result"]
+    loss_before: Number | None = None
+    loss_after: Number | None = None
+    train_loss: Number | None = None
+    best_step: Step
+    steps: Step
+    epochs: Number
+    tokens_seen: Count
+    seconds: Number
+    peak_memory_bytes: Count | None = None
+    adapter_folder: Name
+    adapter_sha256: Digest
+    adapter_bytes: Count
+    examples_cut: Count = 0
+    examples_left_out: Count = 0
+
+
+class FailureEvent(ChildEvent):
+    event: Literal["failure"]
+    code: Name
+    reason: Sentence
+    next_step: Sentence
+    details: LongText = ""
+    permanent: bool = True
+
+
+class StoppedEvent(ChildEvent):
+    event: Literal["stopped"]
+
+
+AnyChildEvent = Annotated[
+    PhaseEvent
+    | PlanEvent
+    | ProgressEvent
+    | MetricsEvent
+    | SampleEvent
+    | CheckpointEvent
+    | LogEvent
+    | ResultEvent
+    | FailureEvent
+    | StoppedEvent,
+    Field(discriminator="event"),
+]
+_adapter: Final[TypeAdapter[AnyChildEvent]] = TypeAdapter(AnyChildEvent)
+
+
+class UnreadableEventError(Exception):
+    """A line of the training process is not an event; the text says why."""
+
+
+def read_event(line: bytes) -> AnyChildEvent:
+    """Read one line.
+
+    Raises:
+        UnreadableEventError: if it is none of the events above.
+    """
+    try:
+        return _adapter.validate_python(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableEventError(_shortly(error)) from error
+
+
+def _shortly(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problems: list[Any] = list(error.errors(include_url=False, include_input=False))
+        return "; ".join(f"{problem['loc']}: {problem['msg']}" for problem in problems[:3])
+    return str(error)[:200]

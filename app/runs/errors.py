@@ -1,0 +1,72 @@
+"""What can go wrong when a training is asked for, in sentences."""
+
+from app.errors import ConflictError, InvalidInputError, NotFoundError
+
+
+class UnknownRunError(NotFoundError):
+    def __init__(self) -> None:
+        super().__init__("This training does not exist.")
+
+
+class NoExamplesError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "There is nothing to learn from yet.",
+            why="This project has no examples.",
+            next_step="Add examples first, then start the training.",
+        )
+
+
+class NoBaseModelError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "No base model is chosen yet.",
+            why="A training fits an existing model to your examples.",
+            next_step="Choose a base model, then start the training.",
+        )
+
+
+class BaseModelNotReadyError(ConflictError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The base model {name} is not ready yet.",
+            why="It is still being fetched or checked, or that went wrong.",
+            next_step="Look at the base models, or choose another one.",
+        )
+
+
+class BaseModelGoneError(ConflictError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The files of the base model {name} are gone.",
+            why="Their folder is no longer where it was when the model was checked.",
+            next_step="Ask the person who runs Tailor to fetch it again, or choose another model.",
+        )
+
+
+class UnusableChoiceError(InvalidInputError):
+    """A value in the expert drawer lies outside of its bounds."""
+
+    def __init__(self, field: str, label: str, lowest: float, highest: float) -> None:
+        super().__init__(
+            f"{label} cannot have this value.",
+            next_step=f"Choose a number from {lowest:g} to {highest:g}, "
+            "or leave it empty for the value that Tailor chose.",
+            field=field,
+        )
+
+
+class AlreadyOverError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This training is over already.",
+            next_step="Nothing needs to be stopped.",
+        )
+
+
+class NotPausedError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This training does not wait to be continued.",
+            next_step="Look at its page to see how it stands.",
+        )

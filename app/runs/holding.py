@@ -1,0 +1,191 @@
+"""What a worker does with a run that it holds. Every write stands under the fence.
+
+Each function is one step of one transaction, whose edge (the supervisor) commits.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import getpid
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from app.clock import now
+from app.leases.repository import LostLeaseError, extend
+from app.leases.tables import MAX_ATTEMPTS
+from app.runs.child_events import FailureEvent, ResultEvent
+from app.runs.progress import repository
+from app.runs.progress.batch import Batch
+from app.runs.recipe import Recipe
+from app.runs.status import RunStatus, check_move
+from app.runs.tables import Run
+
+_FREE: Final[dict[str, Any]] = {"lease_owner": None, "lease_expires_at": None}
+_NO_PROGRESS: Final[dict[str, Any]] = {
+    "tokens_per_second": None,
+    "seconds_left": None,
+    "memory_bytes": None,
+}
+
+
+@dataclass(frozen=True)
+class HeldRun:
+    """A run that this worker claimed."""
+
+    id: str
+    fence: int
+    recipe: Recipe
+
+
+def owner_name() -> str:
+    """Who we are, for people who look into the database."""
+    return f"{socket.gethostname()}:{getpid()}"
+
+
+def claim_next_run(session: Session) -> HeldRun | None:
+    """Claim the run that has waited longest, or None if none waits."""
+    claimed = repository.claim_oldest(
+        session,
+        owner_name(),
+        {
+            "status": RunStatus.STARTING,
+            "phase": "starting",
+            "phase_message": "The training process starts.",
+            "failure": None,
+        },
+    )
+    if claimed is None:
+        return None
+    run = repository.lock_held(session, *claimed)
+    values = {} if run.started_at else {"started_at": now()}
+    event = {"status": RunStatus.STARTING, "attempt": run.attempts}
+    repository.write(session, *claimed, values, [("status", event)])
+    return HeldRun(*claimed, Recipe.model_validate(run.recipe))
+
+
+def check_held(session: Session, held: HeldRun) -> None:
+    """Look, without writing, whether the run still is ours; a cancelled one is not.
+
+    Raises:
+        LostLeaseError: if it is not.
+    """
+    if not repository.is_held(session, held.id, held.fence):
+        raise LostLeaseError(f"run {held.id} is no longer held under fence {held.fence}")
+
+
+def beat(session: Session, held: HeldRun) -> None:
+    """Hold the run for another lease."""
+    extend(session, Run, held.id, held.fence)
+
+
+def write_batch(session: Session, held: HeldRun, batch: Batch) -> None:
+    """Write what the training process said.
+
+    A checkpoint further than any before shows that the run gets on, so its earlier mishaps no
+    longer count against it: a long run survives more than three lost workers.
+    """
+    furthest = max(batch.checkpoints, default=0)
+    gets_on = furthest > 0 and furthest > repository.furthest_checkpoint(session, held.id)
+    values = batch.values | {"attempts": 1} if gets_on else batch.values
+    repository.write(session, held.id, held.fence, values, batch.events)
+    repository.put_metrics(session, held.id, batch.metrics)
+    repository.put_samples(session, held.id, batch.samples.values())
+    repository.put_checkpoints(session, held.id, held.fence, batch.checkpoints.values())
+
+
+def succeed(
+    session: Session, held: HeldRun, result: ResultEvent, promote: Callable[[], None]
+) -> Run:
+    """End a run whose adapter is ready.
+
+    The row stays locked while `promote` renames the adapter's folder, so that nobody whose lease
+    ran out can put his adapter in the place of another's.
+
+    Returns:
+        The run, so that the caller can make its adapter a version in the same transaction.
+    """
+    run = repository.lock_held(session, held.id, held.fence)
+    promote()
+    values = _NO_PROGRESS | {
+        "result": result.model_dump(exclude={"event"}),
+        "step": result.steps,
+        "phase": "finished",
+        "phase_message": "",
+    }
+    if run.status != RunStatus.SAVING:
+        check_move(run.status, RunStatus.SAVING)
+    check_move(RunStatus.SAVING, RunStatus.SUCCEEDED)
+    _end(session, run, RunStatus.SUCCEEDED, values, "The training is finished.")
+    return run
+
+
+def fail(session: Session, held: HeldRun, failure: FailureEvent) -> RunStatus:
+    """Store a failure of the run. What another try may mend is tried again, three times at most.
+
+    Returns:
+        What became of the run: failed, queued again, or paused until someone makes room.
+    """
+    run = repository.lock_held(session, held.id, held.fence)
+    if failure.code == "disk_full":
+        return _pause(session, run, failure)
+    if failure.permanent or run.attempts >= MAX_ATTEMPTS:
+        check_move(run.status, RunStatus.FAILED)
+        values = _NO_PROGRESS | {"failure": failure.model_dump(exclude={"event"})}
+        return _end(session, run, RunStatus.FAILED, values, failure.reason)
+    return give_back(session, run, failure.reason)
+
+
+def requeue(session: Session, held: HeldRun, message: str) -> None:
+    """Give a run back that was saved because its worker stops; this does not count as a try."""
+    run = repository.lock_held(session, held.id, held.fence)
+    give_back(session, run, message, attempts=max(0, run.attempts - 1))
+
+
+def give_back(session: Session, run: Run, message: str, **values: object) -> RunStatus:
+    """Put a locked run back into the queue, where the next worker finds it."""
+    check_move(run.status, RunStatus.QUEUED)
+    queued = {
+        "status": RunStatus.QUEUED,
+        "phase": "waiting",
+        "phase_message": message,
+        # Whoever held it before writes nothing more.
+        "fence": run.fence + 1,
+    }
+    event = {"status": RunStatus.QUEUED, "message": message}
+    changed = _FREE | _NO_PROGRESS | queued | values
+    repository.write(session, run.id, run.fence, changed, [("status", event)])
+    return RunStatus.QUEUED
+
+
+def _pause(session: Session, run: Run, failure: FailureEvent) -> RunStatus:
+    check_move(run.status, RunStatus.PAUSED)
+    values = {
+        "status": RunStatus.PAUSED,
+        "phase": "paused",
+        "phase_message": failure.reason,
+        "failure": failure.model_dump(exclude={"event"}),
+        "fence": run.fence + 1,
+        "attempts": 0,
+    }
+    event = {"status": RunStatus.PAUSED, "message": failure.reason}
+    changed = _FREE | _NO_PROGRESS | values
+    repository.write(session, run.id, run.fence, changed, [("status", event)])
+    return RunStatus.PAUSED
+
+
+def _end(
+    session: Session, run: Run, status: RunStatus, values: dict[str, Any], message: str
+) -> RunStatus:
+    last = {"status": status, "finished_at": now(), "fence": run.fence + 1}
+    event = {"status": status, "message": message}
+    repository.write(session, run.id, run.fence, _FREE | values | last, [("status", event)])
+    return status
+
+
+def end_locked(
+    session: Session, run: Run, status: RunStatus, message: str, **values: object
+) -> None:
+    """End a locked run that no worker holds any more, or take it away from the one that does."""
+    check_move(run.status, status)
+    _end(session, run, status, _NO_PROGRESS | values, message)

@@ -1,0 +1,170 @@
+"""The queries about runs that pages and the sweeper ask. What workers write: progress/."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.database.base import database_epoch
+from app.datasets.tables import Example
+from app.projects.tables import Project
+from app.runs.status import ACTIVE, RunStatus
+from app.runs.tables import Run, RunEvent, RunMetric, RunSample
+
+
+def add(session: Session, run: Run) -> None:
+    session.add(run)
+    session.flush()
+
+
+def add_event(session: Session, run: Run, kind: str, payload: dict[str, Any]) -> None:
+    """Add an event to a run that this transaction has locked or made."""
+    run.event_count += 1
+    session.add(RunEvent(run_id=run.id, sequence=run.event_count, kind=kind, payload=payload))
+    session.flush()
+
+
+def lock_project(session: Session, project_id: str) -> Project:
+    """Return the project as it is now, and hold it still until the commit."""
+    return session.scalars(
+        select(Project)
+        .where(Project.id == project_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def of_project(session: Session, project_id: str, run_id: str) -> Run | None:
+    return session.scalar(select(Run).where(Run.project_id == project_id, Run.id == run_id))
+
+
+def all_of_project(session: Session, project_id: str) -> Sequence[Run]:
+    """Return a project's runs, the newest version first."""
+    return session.scalars(
+        select(Run).where(Run.project_id == project_id).order_by(Run.version_number.desc())
+    ).all()
+
+
+def by_ids(session: Session, run_ids: Sequence[str]) -> Sequence[Run]:
+    return session.scalars(select(Run).where(Run.id.in_(run_ids))).all()
+
+
+def lock(session: Session, run_id: str) -> Run | None:
+    return session.scalar(
+        select(Run)
+        .where(Run.id == run_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def lock_expired(session: Session, run_id: str) -> Run | None:
+    """Return the run, locked, if a worker holds it whose lease ran out."""
+    return session.scalar(
+        select(Run)
+        .where(Run.id == run_id, Run.status.in_(ACTIVE), Run.lease_expires_at < database_epoch())
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+
+
+@dataclass(frozen=True)
+class QueueEntry:
+    """A run that is being worked on or waits, in the order of its turn."""
+
+    run_id: str
+    is_active: bool
+    expected_seconds: float | None
+    seconds_left: float | None
+
+
+def queue(session: Session) -> list[QueueEntry]:
+    """Return the runs in work and those that wait; the longest waiting first."""
+    rows = session.execute(
+        select(Run.id, Run.status, Run.expected_seconds, Run.seconds_left)
+        .where(Run.status.in_((*ACTIVE, RunStatus.QUEUED)))
+        .order_by(Run.created_at, Run.id)
+    )
+    entries = [
+        QueueEntry(run_id, status != RunStatus.QUEUED, expected, left)
+        for run_id, status, expected, left in rows
+    ]
+    return sorted(entries, key=lambda entry: not entry.is_active)
+
+
+def queued_ids(session: Session) -> list[str]:
+    return list(
+        session.scalars(
+            select(Run.id).where(Run.status == RunStatus.QUEUED).order_by(Run.created_at, Run.id)
+        )
+    )
+
+
+def average_length(session: Session, project_id: str, sample: int = 500) -> float:
+    """Return the characters of an example, on average over the project's first ones."""
+    first = (
+        select(
+            func.length(Example.instructions)
+            + func.length(Example.question)
+            + func.length(Example.answer)
+        )
+        .where(Example.project_id == project_id)
+        .order_by(Example.id)
+        .limit(sample)
+        .subquery()
+    )
+    return float(session.scalar(select(func.avg(first.c[0]))) or 0.0)
+
+
+def past_results(session: Session, base_model_id: str, limit: int = 5) -> list[dict[str, Any]]:
+    """Return what the newest successful runs on a base model measured."""
+    found = session.scalars(
+        select(Run.result)
+        .where(Run.base_model_id == base_model_id, Run.status == RunStatus.SUCCEEDED)
+        .order_by(Run.finished_at.desc())
+        .limit(limit)
+    )
+    return [result for result in found if result]
+
+
+def metrics(session: Session, run_id: str, names: Sequence[str]) -> list[tuple[int, str, float]]:
+    rows = session.execute(
+        select(RunMetric.step, RunMetric.name, RunMetric.value)
+        .where(RunMetric.run_id == run_id, RunMetric.name.in_(names))
+        .order_by(RunMetric.step)
+    )
+    return [(step, name, value) for step, name, value in rows]
+
+
+def newest_samples(session: Session, run_id: str) -> Sequence[RunSample]:
+    """Return the newest answer to each held-out question."""
+    newest = (
+        select(RunSample.position, func.max(RunSample.step).label("step"))
+        .where(RunSample.run_id == run_id)
+        .group_by(RunSample.position)
+        .subquery()
+    )
+    return session.scalars(
+        select(RunSample)
+        .join(
+            newest,
+            (RunSample.position == newest.c.position) & (RunSample.step == newest.c.step),
+        )
+        .where(RunSample.run_id == run_id)
+        .order_by(RunSample.position)
+    ).all()
+
+
+def newest_events(
+    session: Session, run_id: str, kinds: Sequence[str], limit: int
+) -> list[RunEvent]:
+    """Return the newest events of some kinds, the oldest of them first."""
+    found = session.scalars(
+        select(RunEvent)
+        .where(RunEvent.run_id == run_id, RunEvent.kind.in_(kinds))
+        .order_by(RunEvent.sequence.desc())
+        .limit(limit)
+    ).all()
+    return list(reversed(found))

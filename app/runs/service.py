@@ -1,0 +1,248 @@
+"""What people do with runs: start, stop, go on. What workers do stands in holding.py."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import User
+from app.base_models.repository import get as get_base_model
+from app.base_models.tables import BaseModel, BaseModelStatus
+from app.clock import now
+from app.datasets.snapshot import Snapshot, freeze
+from app.ids import new_id
+from app.jobs import EXECUTE_RUN, send_after_commit
+from app.projects.tables import Project
+from app.runs import repository
+from app.runs.errors import (
+    AlreadyOverError,
+    BaseModelGoneError,
+    BaseModelNotReadyError,
+    NoBaseModelError,
+    NoExamplesError,
+    NotPausedError,
+    UnknownRunError,
+)
+from app.runs.estimates import Machine, expected_seconds, tokens_of
+from app.runs.holding import end_locked
+from app.runs.recipe import (
+    RECIPE_FILE,
+    FittedSettings,
+    Preset,
+    Recipe,
+    RecipeChoices,
+    fit_settings,
+)
+from app.runs.status import FINAL, RunStatus
+from app.runs.tables import Run
+from app.storage.folders import Storage, write_atomically
+
+_ORDINARY_CONTEXT: Final = 1024
+_SMALLEST_ROOM_BYTES: Final = 64 * 1024**2
+# Checkpoints hold the adapter and its optimizer's two moments in fp32; three are kept.
+_BYTES_PER_TRAINED_NUMBER: Final = 3 * 3 * 4
+# All linear layers at rank 16 train about one number in a hundred of the base model.
+_TRAINED_SHARE_PER_RANK: Final = 0.01 / 16
+
+
+def this_machine() -> Machine:
+    """What is known here of the machine that trains; the same one, unless there are several."""
+    return Machine(os.cpu_count() or 1, Path("/dev/nvidia0").exists())
+
+
+def chosen_base_model(session: Session, project: Project) -> BaseModel:
+    """Return the base model that the project chose.
+
+    Raises:
+        NoBaseModelError: if it chose none, or one that is gone.
+    """
+    model = get_base_model(session, project.base_model_id) if project.base_model_id else None
+    if model is None:
+        raise NoBaseModelError
+    return model
+
+
+def check_usable(model: BaseModel) -> None:
+    """Raise BaseModelNotReadyError or BaseModelGoneError if no training could use it now."""
+    if model.status != BaseModelStatus.READY or not model.folder or not model.fingerprint:
+        raise BaseModelNotReadyError(model.name)
+    if not Path(model.folder, "config.json").is_file():
+        raise BaseModelGoneError(model.name)
+
+
+def settings_for(model: BaseModel, preset: Preset, train_count: int) -> FittedSettings:
+    """Return what the rules choose for a base model and an amount of data."""
+    return fit_settings(
+        preset,
+        train_count,
+        base_parameters(model),
+        int(model.facts.get("context_length") or 0) or _ORDINARY_CONTEXT,
+    )
+
+
+def base_parameters(model: BaseModel) -> int:
+    return int(model.facts.get("parameters") or 0)
+
+
+def expected_run_seconds(
+    session: Session,
+    model: BaseModel,
+    project_id: str,
+    train_count: int,
+    recipe: Recipe | FittedSettings,
+) -> float:
+    """Return how long a run will take, judged by the length of the project's first examples."""
+    length = repository.average_length(session, project_id)
+    longest = recipe.max_tokens_per_example
+    tokens = min(tokens_of(length, 1), longest) * train_count * recipe.epochs
+    past = repository.past_results(session, model.id)
+    return expected_seconds(tokens, base_parameters(model), past, this_machine())
+
+
+def start_run(
+    session: Session,
+    storage: Storage,
+    project: Project,
+    base_model: BaseModel,
+    preset: Preset,
+    choices: RecipeChoices,
+    user: User | None,
+) -> Run:
+    """Freeze the examples and the recipe, and queue a run that makes the next version.
+
+    Raises:
+        NoExamplesError: if the project has no examples.
+        BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
+        DiskFullError: if there is no room for the run's checkpoints.
+    """
+    check_usable(base_model)
+    project = repository.lock_project(session, project.id)
+    run = Run(id=new_id(), requested_by_id=user.id if user else None, event_count=0)
+    folder = storage.folder("runs", run.id)
+    try:
+        snapshot = freeze(session, project.id, folder)
+        if snapshot.train_count == 0:
+            raise NoExamplesError
+        recipe = make_recipe(base_model, preset, choices, snapshot.train_count)
+        storage.require_room(_room_for(recipe, base_model))
+        write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
+        _queue(session, run, project, recipe, base_model, snapshot)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    send_after_commit(session, EXECUTE_RUN, run.id)
+    return run
+
+
+def start_again(session: Session, storage: Storage, run: Run, user: User | None) -> Run:
+    """Start a new run with the settings of an earlier one, on the examples as they are now."""
+    recipe = Recipe.model_validate(run.recipe)
+    choices = RecipeChoices(
+        rank=recipe.rank,
+        learning_rate=recipe.learning_rate,
+        epochs=recipe.epochs,
+        examples_per_update=recipe.examples_per_update,
+        max_tokens_per_example=recipe.max_tokens_per_example,
+        seed=recipe.seed,
+    )
+    model = get_base_model(session, run.base_model_id)
+    if model is None:
+        raise NoBaseModelError
+    project = repository.lock_project(session, run.project_id)
+    return start_run(session, storage, project, model, recipe.preset, choices, user)
+
+
+def find_run(session: Session, project: Project, run_id: str) -> Run:
+    """Return a run of this project.
+
+    Raises:
+        UnknownRunError: if there is none, or it belongs to another project.
+    """
+    run = repository.of_project(session, project.id, run_id)
+    if run is None:
+        raise UnknownRunError
+    return run
+
+
+def runs_of(session: Session, project: Project) -> Sequence[Run]:
+    return repository.all_of_project(session, project.id)
+
+
+def cancel_run(session: Session, run: Run) -> None:
+    """Stop a run for good, at once.
+
+    The row changes here and now, whatever the worker does: its fence is raised, so the worker
+    finds within a second that the run is no longer its own and ends the training process.
+
+    Raises:
+        AlreadyOverError: if it has ended meanwhile.
+    """
+    locked = repository.lock(session, run.id)
+    if locked is None or locked.status in FINAL:
+        raise AlreadyOverError
+    end_locked(session, locked, RunStatus.CANCELLED, "It was stopped.", cancel_requested_at=now())
+    session.refresh(locked)
+
+
+def continue_run(session: Session, run: Run) -> None:
+    """Put a paused run back into the queue.
+
+    Raises:
+        NotPausedError: if it is not paused.
+    """
+    locked = repository.lock(session, run.id)
+    if locked is None or locked.status != RunStatus.PAUSED:
+        raise NotPausedError
+    locked.status = RunStatus.QUEUED
+    locked.phase, locked.phase_message, locked.failure = "waiting", "", None
+    repository.add_event(session, locked, "status", {"status": RunStatus.QUEUED})
+    send_after_commit(session, EXECUTE_RUN, run.id)
+
+
+def _queue(
+    session: Session,
+    run: Run,
+    project: Project,
+    recipe: Recipe,
+    model: BaseModel,
+    snapshot: Snapshot,
+) -> None:
+    project.version_count += 1
+    run.project_id = project.id
+    run.version_number = project.version_count
+    run.base_model_id = model.id
+    run.recipe = recipe.model_dump(mode="json")
+    run.snapshot_sha256 = snapshot.sha256
+    run.train_count = snapshot.train_count
+    run.validation_count = snapshot.validation_count
+    run.expected_seconds = expected_run_seconds(session, model, project.id, run.train_count, recipe)
+    repository.add(session, run)
+    repository.add_event(session, run, "status", {"status": RunStatus.QUEUED})
+
+
+def make_recipe(
+    model: BaseModel, preset: Preset, choices: RecipeChoices, train_count: int
+) -> Recipe:
+    """Return the recipe that the rules and an expert's choices make together."""
+    fitted = settings_for(model, preset, train_count)
+    chosen = choices.model_dump(exclude_none=True)
+    settings = fitted.model_dump() | chosen
+    if "rank" in chosen:
+        settings["alpha"] = 2 * choices.rank if choices.rank else fitted.alpha
+    return Recipe(
+        preset=preset,
+        base_model_id=model.id,
+        base_model_name=model.name,
+        base_model_folder=Path(model.folder or ""),
+        base_model_fingerprint=model.fingerprint or "",
+        **settings,
+    )
+
+
+def _room_for(recipe: Recipe, model: BaseModel) -> int:
+    """Return the bytes that a run's checkpoints will take."""
+    trained = base_parameters(model) * _TRAINED_SHARE_PER_RANK * recipe.rank
+    return _SMALLEST_ROOM_BYTES + int(trained * _BYTES_PER_TRAINED_NUMBER)
