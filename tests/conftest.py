@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.session import new_session
 from app.storage.folders import Storage
 from tests.support import databases, services
+from tests.support.web import Web, running_web
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
 
@@ -78,3 +79,10 @@ def storage(tmp_path: Path) -> Storage:
     storage = Storage(tmp_path / "storage")
     storage.prepare()
     return storage
+
+
+@pytest.fixture
+def web(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """The whole application with its cast (see tests/support/web.py), on each database."""
+    with running_web(database_url, tmp_path / "data", monkeypatch) as web:
+        yield web

@@ -1,0 +1,247 @@
+"""Accounts: how people come to have one, and what administrators can do for them."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.accounts import repository
+from app.accounts.errors import (
+    EmailTakenError,
+    InvalidEmailError,
+    LastAdministratorError,
+    LinkNotValidError,
+    MissingNameError,
+    UnknownPersonError,
+    WrongCurrentPasswordError,
+)
+from app.accounts.passwords import check_strength, hash_password, verify_password
+from app.accounts.sign_in import normal_email
+from app.accounts.tables import OneTimeLink, User
+from app.accounts.tokens import new_token, token_hash
+from app.clock import now
+from app.settings import Settings
+
+SETUP: Final = "setup"
+INVITATION: Final = "invitation"
+RESET: Final = "reset"
+
+_LIFETIMES: Final = {
+    SETUP: timedelta(hours=24),
+    INVITATION: timedelta(days=7),
+    RESET: timedelta(hours=24),
+}
+# One @, something before it, a dot-free host is fine (a company's own network has such).
+_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[^@\s\x00-\x1f<>\"']{1,255}")
+
+
+@dataclass(frozen=True)
+class NewPerson:
+    """What someone typed to get an account."""
+
+    email: str
+    name: str
+    password: str
+
+
+def setup_link(session: Session, settings: Settings) -> str | None:
+    """Return a fresh one-time link that makes the first administrator.
+
+    Returns:
+        The full link, or None once anyone has an account. A link that was given out before and
+        not used stops working.
+    """
+    if repository.anyone_exists(session):
+        return None
+    repository.delete_open_links(session, SETUP)
+    token = _new_link(session, OneTimeLink(purpose=SETUP, makes_admin=True))
+    return f"{settings.resolved_public_url}/setup/{token}"
+
+
+def add_user(
+    session: Session, *, email: str, name: str, password: str, is_admin: bool = False
+) -> User:
+    """Add a person who can sign in at once."""
+    email = checked_email(email)
+    if not name.strip():
+        raise MissingNameError
+    check_strength(password, email=email, name=name)
+    if repository.user_by_email(session, email) is not None:
+        raise EmailTakenError(email)
+    user = User(
+        email=email,
+        name=name.strip()[:200],
+        password_hash=hash_password(password),
+        is_admin=is_admin,
+    )
+    repository.add(session, user)
+    return user
+
+
+def checked_email(email: str) -> str:
+    """Return the address as it is stored, or raise InvalidEmailError."""
+    email = normal_email(email)
+    if not _EMAIL.fullmatch(email):
+        raise InvalidEmailError
+    return email
+
+
+def complete_setup(session: Session, token: str, person: NewPerson) -> User:
+    """Make the first administrator. The link works once, and only while nobody has an account."""
+    link = check_link(session, SETUP, token)
+    if repository.anyone_exists(session):
+        raise LinkNotValidError
+    user = add_user(
+        session, email=person.email, name=person.name, password=person.password, is_admin=True
+    )
+    _use(session, link)
+    return user
+
+
+def check_link(session: Session, purpose: str, token: str) -> OneTimeLink:
+    """Return the link a token stands for, or raise LinkNotValidError."""
+    link = repository.link_by_hash(session, purpose, token_hash(token))
+    if link is None or link.used_at is not None or link.expires_at <= now():
+        raise LinkNotValidError
+    return link
+
+
+def invite(session: Session, inviter: User, email: str, *, makes_admin: bool = False) -> str:
+    """Return the token of an invitation. An earlier one for the same address stops working."""
+    email = checked_email(email)
+    if repository.user_by_email(session, email) is not None:
+        raise EmailTakenError(email)
+    repository.delete_open_links(session, INVITATION, email=email)
+    return _new_link(
+        session,
+        OneTimeLink(
+            purpose=INVITATION, email=email, makes_admin=makes_admin, created_by_id=inviter.id
+        ),
+    )
+
+
+def accept_invitation(session: Session, token: str, name: str, password: str) -> User:
+    link = check_link(session, INVITATION, token)
+    user = add_user(
+        session,
+        email=link.email or "",
+        name=name,
+        password=password,
+        is_admin=link.makes_admin,
+    )
+    _use(session, link)
+    return user
+
+
+def withdraw_invitation(session: Session, link_id: str) -> None:
+    if not repository.delete_link(session, INVITATION, link_id):
+        raise LinkNotValidError
+
+
+def reset_link(session: Session, maker: User, user_id: str) -> tuple[User, str]:
+    """Return the person and the token with which they can choose a new password."""
+    user = person(session, user_id)
+    repository.delete_open_links(session, RESET, user_id=user.id)
+    link = OneTimeLink(purpose=RESET, user_id=user.id, created_by_id=maker.id)
+    return user, _new_link(session, link)
+
+
+def person_of_reset_link(session: Session, token: str) -> User:
+    link = check_link(session, RESET, token)
+    user = repository.user_by_id(session, link.user_id or "")
+    if user is None:
+        raise LinkNotValidError
+    return user
+
+
+def use_reset_link(session: Session, token: str, password: str) -> User:
+    """Set the password that a reset link allows to choose, and end all sessions."""
+    link = check_link(session, RESET, token)
+    user = person_of_reset_link(session, token)
+    _set_password(session, user, password)
+    _use(session, link)
+    return user
+
+
+def reset_password(session: Session, *, email: str, password: str) -> User:
+    """Set a person's password, for the one who runs Tailor, and end all sessions."""
+    user = repository.user_by_email(session, normal_email(email))
+    if user is None:
+        raise UnknownPersonError
+    _set_password(session, user, password)
+    return user
+
+
+def change_password(
+    session: Session, user_id: str, session_id: str, *, current: str, new: str
+) -> None:
+    """Change one's own password; every other session of the person ends."""
+    user = person(session, user_id)
+    if not verify_password(user.password_hash, current):
+        raise WrongCurrentPasswordError
+    _set_password(session, user, new, keep_session_id=session_id)
+
+
+def change_name(session: Session, user_id: str, name: str) -> None:
+    if not name.strip():
+        raise MissingNameError
+    person(session, user_id).name = name.strip()[:200]
+    session.flush()
+
+
+def person(session: Session, user_id: str) -> User:
+    user = repository.user_by_id(session, user_id)
+    if user is None:
+        raise UnknownPersonError
+    return user
+
+
+def set_administrator(session: Session, user_id: str, *, is_admin: bool) -> User:
+    user = person(session, user_id)
+    if not is_admin:
+        _require_another_administrator(session, user)
+    user.is_admin = is_admin
+    session.flush()
+    return user
+
+
+def set_active(session: Session, user_id: str, *, is_active: bool) -> User:
+    """Switch an account on or off. Switched off, all its sessions and open links end."""
+    user = person(session, user_id)
+    if not is_active:
+        _require_another_administrator(session, user)
+        repository.delete_sessions(session, user.id)
+        repository.delete_open_links(session, RESET, user_id=user.id)
+    user.is_active = is_active
+    session.flush()
+    return user
+
+
+def _require_another_administrator(session: Session, user: User) -> None:
+    if repository.lock_active_administrators(session) == {user.id}:
+        raise LastAdministratorError
+
+
+def _set_password(
+    session: Session, user: User, password: str, *, keep_session_id: str | None = None
+) -> None:
+    check_strength(password, email=user.email, name=user.name)
+    user.password_hash = hash_password(password)
+    repository.delete_sessions(session, user.id, keep_id=keep_session_id)
+    repository.delete_open_links(session, RESET, user_id=user.id)
+    session.flush()
+
+
+def _new_link(session: Session, link: OneTimeLink) -> str:
+    token = new_token()
+    link.token_hash = token_hash(token)
+    link.expires_at = now() + _LIFETIMES[link.purpose]
+    repository.add(session, link)
+    return token
+
+
+def _use(session: Session, link: OneTimeLink) -> None:
+    if not repository.use_link(session, link.id, now()):
+        raise LinkNotValidError

@@ -1,0 +1,70 @@
+"""Every query about projects and their members."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import User
+from app.projects.tables import Project, ProjectMember, Role
+
+
+def add(session: Session, row: Project | ProjectMember) -> None:
+    session.add(row)
+    session.flush()
+
+
+def project_and_role(
+    session: Session, user_id: str, project_id: str
+) -> tuple[Project, Role] | None:
+    row = session.execute(
+        select(Project, ProjectMember.role)
+        .join(ProjectMember, ProjectMember.project_id == Project.id)
+        .where(Project.id == project_id, ProjectMember.user_id == user_id)
+    ).first()
+    return None if row is None else (row[0], Role(row[1]))
+
+
+def projects_of(session: Session, user_id: str) -> list[tuple[Project, Role]]:
+    """Return a person's projects, the one changed last first."""
+    rows = session.execute(
+        select(Project, ProjectMember.role)
+        .join(ProjectMember, ProjectMember.project_id == Project.id)
+        .where(ProjectMember.user_id == user_id)
+        .order_by(Project.updated_at.desc(), Project.id)
+    )
+    return [(project, Role(role)) for project, role in rows]
+
+
+def members_of(session: Session, project_id: str) -> Sequence[tuple[ProjectMember, User]]:
+    rows = session.execute(
+        select(ProjectMember, User)
+        .join(User, User.id == ProjectMember.user_id)
+        .where(ProjectMember.project_id == project_id)
+        .order_by(ProjectMember.added_at, User.id)
+    )
+    return [(member, user) for member, user in rows]
+
+
+def member(session: Session, project_id: str, user_id: str) -> ProjectMember | None:
+    return session.get(ProjectMember, (project_id, user_id))
+
+
+def lock_owners(session: Session, project_id: str) -> set[str]:
+    """Return the ids of the project's owners, holding them still until the commit."""
+    query = (
+        select(ProjectMember.user_id)
+        .where(ProjectMember.project_id == project_id, ProjectMember.role == Role.OWNER)
+        .order_by(ProjectMember.user_id)
+    )
+    return set(session.scalars(query.with_for_update()))
+
+
+def remove_member(session: Session, member: ProjectMember) -> None:
+    session.delete(member)
+    session.flush()
+
+
+def delete_project(session: Session, project_id: str) -> None:
+    """Delete the row; the database deletes all that belongs to it."""
+    session.execute(delete(Project).where(Project.id == project_id))

@@ -1,0 +1,134 @@
+"""Projects, and who may do what with them.
+
+A viewer looks, an editor changes, an owner also manages the members and deletes. Administrators
+have no special sight of other people's projects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.accounts import repository as accounts
+from app.accounts.sign_in import normal_email
+from app.accounts.tables import User
+from app.projects import repository
+from app.projects.errors import (
+    AlreadyMemberError,
+    LastOwnerError,
+    MissingProjectNameError,
+    RoleTooLowError,
+    UnknownMemberError,
+    UnknownProjectError,
+    WrongConfirmationError,
+)
+from app.projects.tables import Project, ProjectMember, Role
+
+_RANK: Final = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
+_LONGEST_NAME: Final = 200
+_LONGEST_GOAL: Final = 4000
+
+
+@dataclass(frozen=True)
+class Access:
+    """A project together with what one person may do with it."""
+
+    project: Project
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        return _RANK[self.role] >= _RANK[role]
+
+    def require(self, role: Role) -> Project:
+        """Return the project, or raise RoleTooLowError."""
+        if not self.may(role):
+            raise RoleTooLowError(needs_owner=role is Role.OWNER)
+        return self.project
+
+
+def access_to(session: Session, user_id: str, project_id: str) -> Access:
+    """Return what a person may do with a project.
+
+    Raises:
+        UnknownProjectError: for a project that is not there and for one that is not theirs.
+    """
+    found = repository.project_and_role(session, user_id, project_id)
+    if found is None:
+        raise UnknownProjectError
+    return Access(*found)
+
+
+def is_member(session: Session, user_id: str, project_id: str) -> bool:
+    return repository.project_and_role(session, user_id, project_id) is not None
+
+
+def create_project(
+    session: Session, owner_id: str, name: str, goal: str = "", sample_slug: str | None = None
+) -> Project:
+    project = Project(
+        name=_checked_name(name), goal=goal.strip()[:_LONGEST_GOAL], sample_slug=sample_slug
+    )
+    repository.add(session, project)
+    owner = ProjectMember(project_id=project.id, user_id=owner_id, role=Role.OWNER)
+    repository.add(session, owner)
+    return project
+
+
+def change_project(session: Session, project: Project, name: str, goal: str) -> None:
+    project.name = _checked_name(name)
+    project.goal = goal.strip()[:_LONGEST_GOAL]
+    session.flush()
+
+
+def add_member(session: Session, project: Project, email: str, role: Role) -> User:
+    """Add someone who has an account already."""
+    user = accounts.user_by_email(session, normal_email(email))
+    if user is None or not user.is_active:
+        raise UnknownMemberError(email.strip())
+    if repository.member(session, project.id, user.id) is not None:
+        raise AlreadyMemberError(user.name)
+    repository.add(session, ProjectMember(project_id=project.id, user_id=user.id, role=role))
+    return user
+
+
+def change_role(session: Session, project: Project, user_id: str, role: Role) -> None:
+    member = _member(session, project, user_id)
+    if role is not Role.OWNER:
+        _require_another_owner(session, project, member)
+    member.role = role
+    session.flush()
+
+
+def remove_member(session: Session, project: Project, user_id: str) -> None:
+    member = _member(session, project, user_id)
+    _require_another_owner(session, project, member)
+    repository.remove_member(session, member)
+
+
+def members_of(session: Session, project: Project) -> Sequence[tuple[ProjectMember, User]]:
+    return repository.members_of(session, project.id)
+
+
+def check_confirmation(project: Project, typed_name: str) -> None:
+    """Raise WrongConfirmationError unless the project's name was typed."""
+    if typed_name.strip().casefold() != project.name.strip().casefold():
+        raise WrongConfirmationError(project.name)
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip():
+        raise MissingProjectNameError
+    return name.strip()[:_LONGEST_NAME]
+
+
+def _member(session: Session, project: Project, user_id: str) -> ProjectMember:
+    member = repository.member(session, project.id, user_id)
+    if member is None:
+        raise UnknownProjectError
+    return member
+
+
+def _require_another_owner(session: Session, project: Project, member: ProjectMember) -> None:
+    if repository.lock_owners(session, project.id) == {member.user_id}:
+        raise LastOwnerError

@@ -1,0 +1,140 @@
+"""Every error that reaches a browser, as a page or as JSON, in one place.
+
+Never a stack trace: what Tailor did not foresee gets a short reference that stands in the log too.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.types import ExceptionHandler
+
+from app.accounts.errors import NotSignedInError, TooManyAttemptsError
+from app.errors import DomainError, InvalidInputError, NotFoundError, UnavailableError
+from app.web.gate import wants_page
+from app.web.security import add_security_headers
+from app.web.templating import render
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 5
+
+
+class UnforeseenError(DomainError):
+    """A fault of Tailor itself."""
+
+    status_code = 500
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            "Something went wrong inside Tailor.",
+            why=f"It was not your doing. The log has the details under {reference}.",
+            next_step="Try again. If it happens again, tell the person who runs Tailor this "
+            f"reference: {reference}.",
+        )
+
+
+class DatabaseAwayError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__(
+            "The database does not answer.",
+            why="It may be starting again or be very busy. Nothing was changed.",
+            next_step="Go back and try again in a moment: what you typed is still in the form.",
+        )
+
+
+class _MethodNotAllowedError(DomainError):
+    status_code = 405
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This page cannot be used that way.", next_step="Go back and try again from the page."
+        )
+
+
+class _NotUnderstoodError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__(
+            "What was sent could not be understood.",
+            why="A part of the form is missing or has an unexpected form.",
+            next_step="Go back, reload the page, and try again.",
+        )
+
+
+def error_response(request: Request, error: DomainError) -> Response:
+    """Return the page, or the JSON, that tells a person about an error."""
+    headers = _extra_headers(error)
+    if not wants_page(request):
+        body = {"what": error.what, "why": error.why, "next_step": error.next_step}
+        return JSONResponse({"error": body}, status_code=error.status_code, headers=headers)
+    context = {"what": error.what, "why": error.why, "next_step": error.next_step}
+    if isinstance(error, NotSignedInError):
+        context |= {"back_url": "/login", "back_text": "Sign in"}
+    response = render(request, "errors/error.html", context, status_code=error.status_code)
+    response.headers.update(headers)
+    return response
+
+
+async def _domain_error(request: Request, error: DomainError) -> Response:
+    return error_response(request, error)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    if isinstance(error.__cause__, DomainError):
+        # Raised while a body was read, for example because it was too large.
+        return error_response(request, error.__cause__)
+    if error.status_code == 404:
+        return error_response(request, NotFoundError())
+    if error.status_code == 405:
+        return error_response(request, _MethodNotAllowedError())
+    return error_response(request, _NotUnderstoodError())
+
+
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    logger.info("Not understood at %s: %s", request.url.path, error.errors())
+    return error_response(request, _NotUnderstoodError())
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    logger.error("The database did not answer at %s: %s", request.url.path, error)
+    return error_response(request, DatabaseAwayError())
+
+
+async def unforeseen(request: Request, error: Exception) -> Response:
+    """The last resort. It stands outside of all walls, so it brings the headers itself."""
+    reference = secrets.token_hex(4)
+    logger.error(
+        "%s: %s %s failed", reference, request.method, request.url.path, exc_info=error
+    )
+    response = error_response(request, UnforeseenError(reference))
+    add_security_headers(response.headers)
+    return response
+
+
+def _extra_headers(error: DomainError) -> dict[str, str]:
+    if isinstance(error, TooManyAttemptsError):
+        return {"retry-after": str(error.wait_seconds)}
+    return {"retry-after": str(_RETRY_SECONDS)} if isinstance(error, UnavailableError) else {}
+
+
+_Handler = Callable[[Request, Any], Awaitable[Response]]
+_HANDLERS: Final[Mapping[type[Exception], _Handler]] = {
+    DomainError: _domain_error,
+    HTTPException: _http_error,
+    RequestValidationError: _invalid_request,
+    OperationalError: _database_away,
+    InterfaceError: _database_away,
+    PoolTimeoutError: _database_away,
+}
+
+
+def expected_errors() -> dict[Any, ExceptionHandler]:
+    """The handlers for everything that was foreseen, for the routes and for the walls."""
+    return dict(_HANDLERS)

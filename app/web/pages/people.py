@@ -1,0 +1,119 @@
+"""Who may sign in here: the administrators' page."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, Response
+from sqlalchemy.orm import Session
+
+from app.accounts import repository, service
+from app.clock import now
+from app.errors import DomainError
+from app.web.dependencies import AdminUser, AppSettings, DatabaseSession
+from app.web.flashes import redirect
+from app.web.templating import render
+
+router = APIRouter()
+
+Text = Annotated[str, Form()]
+
+
+@router.get("/people")
+def show_people(request: Request, admin: AdminUser, session: DatabaseSession) -> Response:
+    return _page(request, session, admin.id)
+
+
+@router.post("/people/invitations")
+def invite(
+    request: Request,
+    admin: AdminUser,
+    session: DatabaseSession,
+    settings: AppSettings,
+    email: Text = "",
+    makes_admin: Text = "",
+) -> Response:
+    try:
+        token = service.invite(session, admin, email, makes_admin=bool(makes_admin))
+    except DomainError as error:
+        return _page(request, session, admin.id, email=email, error=error)
+    # Shown in this answer and never again: only the link's hash is kept.
+    link = f"{settings.resolved_public_url}/invitation/{token}"
+    return _page(request, session, admin.id, new_link=link, new_link_for=email.strip())
+
+
+@router.post("/people/invitations/{link_id}/withdraw")
+def withdraw(
+    request: Request,
+    _: AdminUser,
+    session: DatabaseSession,
+    link_id: str,
+) -> Response:
+    service.withdraw_invitation(session, link_id)
+    return redirect(request, "/people", "The invitation is withdrawn; its link works no more.")
+
+
+@router.post("/people/{user_id}/reset-link")
+def make_reset_link(
+    request: Request,
+    admin: AdminUser,
+    session: DatabaseSession,
+    settings: AppSettings,
+    user_id: str,
+) -> Response:
+    user, token = service.reset_link(session, admin, user_id)
+    link = f"{settings.resolved_public_url}/reset/{token}"
+    return _page(request, session, admin.id, new_link=link, new_link_for=user.name, is_reset=True)
+
+
+@router.post("/people/{user_id}/administrator")
+def set_administrator(
+    request: Request,
+    _: AdminUser,
+    session: DatabaseSession,
+    user_id: str,
+    is_admin: Text = "",
+) -> Response:
+    user = service.set_administrator(session, user_id, is_admin=bool(is_admin))
+    what = "is an administrator now" if user.is_admin else "is no administrator any more"
+    return redirect(request, "/people", f"{user.name} {what}.")
+
+
+@router.post("/people/{user_id}/active")
+def set_active(
+    request: Request,
+    _: AdminUser,
+    session: DatabaseSession,
+    user_id: str,
+    is_active: Text = "",
+) -> Response:
+    user = service.set_active(session, user_id, is_active=bool(is_active))
+    what = (
+        "can sign in again" if user.is_active else "was signed out and cannot sign in any more"
+    )
+    return redirect(request, "/people", f"{user.name} {what}.")
+
+
+def _page(
+    request: Request,
+    session: Session,
+    own_id: str,
+    *,
+    email: str = "",
+    error: DomainError | None = None,
+    new_link: str = "",
+    new_link_for: str = "",
+    is_reset: bool = False,
+) -> HTMLResponse:
+    context = {
+        "people": repository.all_users(session),
+        "invitations": repository.open_links(session, service.INVITATION, now()),
+        "own_id": own_id,
+        "email": email,
+        "error": error,
+        "new_link": new_link,
+        "new_link_for": new_link_for,
+        "is_reset": is_reset,
+    }
+    return render(
+        request, "people/index.html", context, status_code=error.status_code if error else 200
+    )

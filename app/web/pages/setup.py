@@ -1,0 +1,95 @@
+"""The doors that a one-time link opens: setting Tailor up, an invitation, a new password."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import Response
+
+from app.accounts import service, sign_in
+from app.accounts.errors import LinkNotValidError
+from app.accounts.service import NewPerson
+from app.errors import DomainError
+from app.web.dependencies import CurrentBrowser, DatabaseSession
+from app.web.entrance import let_in
+from app.web.flashes import redirect
+from app.web.templating import render
+
+router = APIRouter()
+
+Text = Annotated[str, Form()]
+
+
+@router.get("/setup/{token}")
+def show_setup(request: Request, session: DatabaseSession, token: str) -> Response:
+    service.check_link(session, service.SETUP, token)
+    return render(request, "accounts/setup.html", {"email": "", "name": "", "error": None})
+
+
+@router.post("/setup/{token}")
+def set_up(
+    request: Request,
+    session: DatabaseSession,
+    browser: CurrentBrowser,
+    token: str,
+    email: Text = "",
+    name: Text = "",
+    password: Text = "",
+) -> Response:
+    try:
+        user = service.complete_setup(session, token, NewPerson(email, name, password))
+    except LinkNotValidError:
+        raise
+    except DomainError as error:
+        context = {"email": email, "name": name, "error": error}
+        return render(request, "accounts/setup.html", context, status_code=error.status_code)
+    opened = sign_in.open_session(session, user, browser)
+    return let_in(request, opened, "/", "Tailor is set up, and you are its administrator.")
+
+
+@router.get("/invitation/{token}")
+def show_invitation(request: Request, session: DatabaseSession, token: str) -> Response:
+    link = service.check_link(session, service.INVITATION, token)
+    context = {"email": link.email, "name": "", "error": None}
+    return render(request, "accounts/invitation.html", context)
+
+
+@router.post("/invitation/{token}")
+def accept_invitation(
+    request: Request,
+    session: DatabaseSession,
+    browser: CurrentBrowser,
+    token: str,
+    name: Text = "",
+    password: Text = "",
+) -> Response:
+    link = service.check_link(session, service.INVITATION, token)
+    try:
+        user = service.accept_invitation(session, token, name, password)
+    except LinkNotValidError:
+        raise
+    except DomainError as error:
+        context = {"email": link.email, "name": name, "error": error}
+        return render(request, "accounts/invitation.html", context, status_code=error.status_code)
+    opened = sign_in.open_session(session, user, browser)
+    return let_in(request, opened, "/", "Welcome. This is where your projects will be.")
+
+
+@router.get("/reset/{token}")
+def show_reset(request: Request, session: DatabaseSession, token: str) -> Response:
+    user = service.person_of_reset_link(session, token)
+    return render(request, "accounts/reset.html", {"email": user.email, "error": None})
+
+
+@router.post("/reset/{token}")
+def reset_password(
+    request: Request, session: DatabaseSession, token: str, password: Text = ""
+) -> Response:
+    user = service.person_of_reset_link(session, token)
+    try:
+        service.use_reset_link(session, token, password)
+    except LinkNotValidError:
+        raise
+    except DomainError as error:
+        context = {"email": user.email, "error": error}
+        return render(request, "accounts/reset.html", context, status_code=error.status_code)
+    return redirect(request, "/login", "Your new password is set. Sign in with it.")
