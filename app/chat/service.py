@@ -1,0 +1,326 @@
+"""What can be done in a conversation.
+
+A conversation belongs to one person in one project. Each question goes to two models, the version
+and the base model that it was trained on; each of them sees its own earlier answers only, so that
+both are judged by what they would have said alone.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.adapters.tables import Adapter
+from app.base_models.tables import BaseModel, BaseModelStatus
+from app.chat import repository
+from app.chat.engine import Message, Question
+from app.chat.errors import (
+    EmptyQuestionError,
+    NoModelToAskError,
+    NotTheLastTurnError,
+    QuestionTooLongError,
+    StillAnsweringError,
+    UnknownConversationError,
+    UnknownVersionError,
+)
+from app.chat.live import LiveReplies, ReplyKey, ReplyPlan, Side
+from app.chat.tables import ChatReply, ChatTurn, Conversation
+from app.chat.views import Labels, TurnView, turn_views
+from app.clock import now
+from app.storage.folders import Storage
+
+MOST_QUESTION_CHARACTERS: Final = 20_000
+MOST_INSTRUCTION_CHARACTERS: Final = 8_000
+LEAST_TOKENS, MOST_TOKENS = 16, 2048
+_LONGEST_TITLE: Final = 80
+_LINES_TO_COMPARE: Final = 20
+_USABLE: Final = ("complete", "length", "stopped")
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """What the drawer holds."""
+
+    instructions: str = ""
+    temperature: float = 0.0
+    max_tokens: int = 256
+
+    def within_bounds(self) -> "ChatSettings":
+        return ChatSettings(
+            self.instructions.strip()[:MOST_INSTRUCTION_CHARACTERS],
+            min(2.0, max(0.0, self.temperature)),
+            min(MOST_TOKENS, max(LEAST_TOKENS, self.max_tokens)),
+        )
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who is asked: the base model, and a version of it if there is one."""
+
+    base: BaseModel
+    adapter: Adapter | None
+
+    @property
+    def version_name(self) -> str:
+        return f"Version {self.adapter.version_number}" if self.adapter else ""
+
+    def labels(self) -> Labels:
+        if self.adapter is None:
+            return Labels({"base": self.base.name}, sides=("base",))
+        names: dict[Side, str] = {"base": self.base.name, "tuned": self.version_name}
+        return Labels(names, self.adapter.sha256)
+
+
+def models_for(session: Session, project_id: str, run_id: str | None) -> Models | None:
+    """Return who would be asked, or None if the project has nothing to ask yet."""
+    adapter = repository.version(session, project_id, run_id) if run_id else None
+    if adapter is None:
+        base = repository.chosen_base_model(session, project_id)
+    else:
+        base = repository.base_model(session, adapter.base_model_id)
+    if base is None or (adapter is None and base.status != BaseModelStatus.READY):
+        return None
+    return Models(base, adapter)
+
+
+def own_conversation(
+    session: Session, project_id: str, user_id: str, conversation_id: str
+) -> Conversation:
+    """Return a person's conversation.
+
+    Raises:
+        UnknownConversationError: if it is not there, or somebody else's.
+    """
+    conversation = repository.conversation_of(session, project_id, user_id, conversation_id)
+    if conversation is None:
+        raise UnknownConversationError
+    return conversation
+
+
+def start_conversation(
+    session: Session,
+    project_id: str,
+    user_id: str,
+    run_id: str | None,
+    settings: ChatSettings,
+) -> Conversation:
+    """Begin a conversation with a version, or with the base model alone.
+
+    Raises:
+        UnknownVersionError: if the version is not this project's.
+    """
+    if run_id is not None and repository.version(session, project_id, run_id) is None:
+        raise UnknownVersionError
+    settings = settings.within_bounds()
+    conversation = Conversation(
+        project_id=project_id,
+        user_id=user_id,
+        adapter_run_id=run_id,
+        instructions=settings.instructions,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+    )
+    repository.add(session, conversation)
+    return conversation
+
+
+def change_settings(session: Session, conversation: Conversation, settings: ChatSettings) -> None:
+    settings = settings.within_bounds()
+    conversation.instructions = settings.instructions
+    conversation.temperature = settings.temperature
+    conversation.max_tokens = settings.max_tokens
+    session.flush()
+
+
+def usual_settings(
+    session: Session, storage: Storage, project_id: str, user_id: str, run_id: str | None
+) -> ChatSettings:
+    """Return what a new conversation begins with: what the person set last, or what fits.
+
+    A version that was trained with one and the same instruction in all of its examples expects
+    that instruction in the chat too.
+    """
+    trained = _trained_instructions(storage, run_id) if run_id else ""
+    earlier = repository.conversations_of(session, project_id, user_id)
+    if not earlier:
+        return ChatSettings(instructions=trained)
+    last = earlier[0]
+    instructions = last.instructions if last.adapter_run_id == run_id else trained
+    return ChatSettings(instructions, last.temperature, last.max_tokens)
+
+
+def ask(
+    session: Session,
+    storage: Storage,
+    live: LiveReplies,
+    conversation: Conversation,
+    question: str,
+) -> ChatTurn:
+    """Add a question; its answers are asked for once this is committed.
+
+    Raises:
+        DomainError: one of this concept's, if it cannot be asked now. Nothing is changed then.
+    """
+    text = question.replace("\r\n", "\n").strip()
+    if not text:
+        raise EmptyQuestionError
+    if len(text) > MOST_QUESTION_CHARACTERS:
+        raise QuestionTooLongError(MOST_QUESTION_CHARACTERS)
+    repository.lock_conversation(session, conversation.id)
+    models = _ready_models(session, live, conversation)
+    turn = ChatTurn(
+        conversation_id=conversation.id,
+        position=repository.next_position(session, conversation.id),
+        question=text,
+    )
+    repository.add(session, turn)
+    conversation.updated_at = now()
+    conversation.title = conversation.title or _title(text)
+    session.flush()
+    sides = models.labels().sides
+    _start_after_commit(
+        session, live, [_plan(session, storage, conversation, models, turn, s) for s in sides]
+    )
+    return turn
+
+
+def ask_again(
+    session: Session,
+    storage: Storage,
+    live: LiveReplies,
+    conversation: Conversation,
+    turn_id: str,
+) -> ChatTurn:
+    """Ask the last question once more; the earlier answers are kept.
+
+    Raises:
+        DomainError: one of this concept's, if it cannot be asked now.
+    """
+    repository.lock_conversation(session, conversation.id)
+    turns = repository.turns_of(session, conversation.id)
+    turn = next((turn for turn in turns if turn.id == turn_id), None)
+    if turn is None:
+        raise UnknownConversationError
+    if turn is not turns[-1]:
+        raise NotTheLastTurnError
+    models = _ready_models(session, live, conversation)
+    sides = models.labels().sides
+    _start_after_commit(
+        session, live, [_plan(session, storage, conversation, models, turn, s) for s in sides]
+    )
+    return turn
+
+
+def stop(live: LiveReplies, conversation: Conversation) -> None:
+    """Let running answers end where they are; what is written stays."""
+    for reply in live.of_conversation(conversation.id):
+        reply.stop()
+
+
+def delete_conversation(session: Session, live: LiveReplies, conversation: Conversation) -> None:
+    stop(live, conversation)
+    session.expunge(conversation)
+    repository.delete_conversation(session, conversation.id)
+
+
+def turns(
+    session: Session, live: LiveReplies, conversation: Conversation, models: Models | None
+) -> list[TurnView]:
+    """Return the conversation as it stands, running answers included."""
+    # The running answers are looked at first: one that ends meanwhile is then found as a row.
+    running = live.of_conversation(conversation.id)
+    return turn_views(
+        repository.turns_of(session, conversation.id),
+        repository.replies_of(session, conversation.id),
+        running,
+        models.labels() if models else Labels({}, sides=()),
+    )
+
+
+def _ready_models(session: Session, live: LiveReplies, conversation: Conversation) -> Models:
+    if live.of_conversation(conversation.id):
+        raise StillAnsweringError
+    models = models_for(session, conversation.project_id, conversation.adapter_run_id)
+    if models is None:
+        raise NoModelToAskError
+    live.require_room(len(models.labels().sides))
+    return models
+
+
+def _plan(
+    session: Session,
+    storage: Storage,
+    conversation: Conversation,
+    models: Models,
+    turn: ChatTurn,
+    side: Side,
+) -> ReplyPlan:
+    replies = [r for r in repository.replies_of(session, conversation.id) if r.side == side]
+    attempts = [reply.attempt for reply in replies if reply.turn_id == turn.id]
+    adapter = models.adapter if side == "tuned" else None
+    version = f"{models.version_name} on " if adapter else ""
+    return ReplyPlan(
+        key=ReplyKey(turn.id, side),
+        conversation_id=conversation.id,
+        attempt=max(attempts, default=0) + 1,
+        question=Question(
+            model=adapter.run_id if adapter else models.base.id,
+            messages=_history(session, conversation, turn, replies),
+            temperature=conversation.temperature,
+            max_tokens=conversation.max_tokens,
+            adapter_folder=storage.path("runs", adapter.run_id, "adapter") if adapter else None,
+        ),
+        model_name=version + models.base.name,
+    )
+
+
+def _history(
+    session: Session, conversation: Conversation, turn: ChatTurn, replies: Sequence[ChatReply]
+) -> list[Message]:
+    """Return what one side is told: the instructions, its own turns so far, and the question."""
+    newest = {reply.turn_id: reply for reply in replies}
+    messages: list[Message] = []
+    if conversation.instructions:
+        messages.append({"role": "system", "content": conversation.instructions})
+    for earlier in repository.turns_of(session, conversation.id):
+        if earlier.position >= turn.position:
+            break
+        reply = newest.get(earlier.id)
+        # A question that was never answered would stand there twice in a row with the next one.
+        if reply is not None and reply.status in _USABLE and reply.text.strip():
+            messages.append({"role": "user", "content": earlier.question})
+            messages.append({"role": "assistant", "content": reply.text})
+    messages.append({"role": "user", "content": turn.question})
+    return messages
+
+
+def _start_after_commit(session: Session, live: LiveReplies, plans: list[ReplyPlan]) -> None:
+    # The threads write rows that refer to the turn, so the turn has to be there for all to see.
+    event.listen(session, "after_commit", lambda _: live.start(plans), once=True)
+
+
+def _trained_instructions(storage: Storage, run_id: str) -> str:
+    """Return the instruction that all of a run's examples begin with, if there is one."""
+    try:
+        with (storage.path("runs", run_id) / "data" / "train.jsonl").open(encoding="utf-8") as file:
+            examples = [json.loads(line) for line in islice(file, _LINES_TO_COMPARE)]
+    except (OSError, ValueError):
+        return ""
+    found = {_instruction(example) for example in examples}
+    return found.pop()[:MOST_INSTRUCTION_CHARACTERS] if len(found) == 1 else ""
+
+
+def _instruction(example: dict[str, object]) -> str:
+    messages = example.get("messages")
+    if isinstance(messages, list) and messages and messages[0].get("role") == "system":
+        return str(messages[0].get("content", ""))
+    return ""
+
+
+def _title(question: str) -> str:
+    line = " ".join(question.split())
+    return line if len(line) <= _LONGEST_TITLE else line[: _LONGEST_TITLE - 1].rstrip() + "…"
