@@ -1,33 +1,20 @@
 """A view that follows the server, in a real browser: nothing is lost while it changes."""
 
 import asyncio
-import os
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from app.web.templating import STATIC_FOLDER, make_environment
-from tests.support.waiting import wait_until
+from tests.support.browser import chromium
+from tests.support.serving import free_port, served
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 VIEW = """
 <p id="step">Step {step}</p>
 <details id="fold"><summary>More</summary><p>Inside {step}</p></details>
@@ -76,41 +63,24 @@ class Follower:
             await asyncio.sleep(0.02)
         yield "event: end\ndata: /finished\n\n"
 
-    @contextmanager
-    def served(self, port: int) -> Iterator[None]:
-        config = uvicorn.Config(self.app, port=port, log_level="error", timeout_graceful_shutdown=0)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        wait_until(lambda: server.started, timeout=10, what="the server answers")
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            thread.join(timeout=10)
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ["TAILOR_TEST_CHROMIUM"], args=CHROMIUM_FLAGS
-        )
-        yield browser.new_page()
-        browser.close()
-
-
-def test_what_the_reader_opened_and_typed_stays(page: Page, port: int) -> None:
+def test_what_the_reader_opened_and_typed_stays(page: Page) -> None:
     follower = Follower()
-    with follower.served(port):
-        page.goto(f"http://127.0.0.1:{port}/")
+    with served(follower.app, free_port()) as address:
+        page.goto(address)
         page.get_by_text("More").click()
         page.get_by_label("Answer").press_sequentially("half a sen")
         follower.step = 7
@@ -120,26 +90,27 @@ def test_what_the_reader_opened_and_typed_stays(page: Page, port: int) -> None:
         expect(page.get_by_label("Answer")).to_be_focused()
 
 
-def test_a_lost_connection_is_said_and_taken_up_again(page: Page, port: int) -> None:
+def test_a_lost_connection_is_said_and_taken_up_again(page: Page) -> None:
     follower = Follower()
+    port = free_port()
     state = page.locator("[data-live-state]")
-    with follower.served(port):
-        page.goto(f"http://127.0.0.1:{port}/")
+    with served(follower.app, port) as address:
+        page.goto(address)
         follower.step = 1
         expect(page.locator("#step")).to_have_text("Step 1")
         expect(state).to_be_empty()
     expect(state).to_have_text("Connection lost, trying again…")
     follower.step = 2
-    with follower.served(port):
+    with served(follower.app, port):
         expect(page.locator("#step")).to_have_text("Step 2", timeout=20_000)
         expect(state).to_be_empty()
     assert follower.last_event_ids[-1] == "1"
 
 
-def test_the_end_leads_on(page: Page, port: int) -> None:
+def test_the_end_leads_on(page: Page) -> None:
     follower = Follower()
-    with follower.served(port):
-        page.goto(f"http://127.0.0.1:{port}/")
+    with served(follower.app, free_port()) as address:
+        page.goto(address)
         expect(page.locator("#step")).to_have_text("Step 0")
         follower.ends = True
         expect(page.get_by_role("heading")).to_have_text("Finished")
