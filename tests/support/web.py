@@ -11,6 +11,7 @@ The `web` fixture of tests/conftest.py gives one, once on SQLite and once on Pos
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from starlette.testclient import TestClient
 
 from app import jobs
 from app.accounts import sign_in
+from app.accounts.passwords import hash_password
 from app.accounts.repository import user_by_email
-from app.accounts.service import add_user
 from app.accounts.sign_in import Browser
 from app.accounts.tables import User
 from app.base_models.service import register_built_in
@@ -187,20 +188,17 @@ def _user(session: Session, email: str) -> User:
     return user
 
 
+@cache
+def _password_hash() -> str:
+    # Hashing is slow on purpose, so the cast's one password is hashed once.
+    return hash_password(PASSWORD)
+
+
 def _add_cast(session: Session) -> None:
-    first: User | None = None
     for email in CAST:
         name = email.partition("@")[0].title()
-        if first is None:
-            first = add_user(session, email=email, name=name, password=PASSWORD)
-            continue
-        # The same password for all, hashed once: hashing is slow on purpose.
-        session.add(
-            User(
-                email=email,
-                name=name,
-                password_hash=first.password_hash,
-                is_admin=email == ADMIN,
-            )
+        user = User(
+            email=email, name=name, password_hash=_password_hash(), is_admin=email == ADMIN
         )
+        session.add(user)
     session.flush()
