@@ -7,11 +7,10 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
 
 ENVIRONMENT_PREFIX = "TAILOR_"
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
@@ -189,13 +188,15 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL, with the driver named."""
         if not self.database_url:
             return f"sqlite:///{self.data_dir / 'db' / 'tailor.sqlite'}"
-        url = make_url(self.database_url)
-        if url.get_backend_name() != "postgresql":
+        parts = urlsplit(self.database_url)
+        if parts.scheme == "sqlite":
             return self.database_url
-        password = url.password or self.database_password.get_secret_value() or None
-        return url.set(drivername="postgresql+psycopg", password=password).render_as_string(
-            hide_password=False
-        )
+        password = self.database_password.get_secret_value()
+        place = parts.netloc
+        if password and parts.password is None:
+            user, _, host = place.rpartition("@")
+            place = f"{user}:{quote(password, safe='')}@{host}"
+        return parts._replace(scheme="postgresql+psycopg", netloc=place).geturl()
 
     @property
     def resolved_broker_url(self) -> str:

@@ -61,7 +61,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TAILOR_DATABASE_URL", "postgresql://tailor@db/tailor")
     monkeypatch.setenv("TAILOR_DATABASE_PASSWORD_FILE", str(secret))
     url = load_settings().resolved_database_url
-    assert url == "postgresql+psycopg://tailor:stitch in time%2F9@db/tailor"
+    assert url == "postgresql+psycopg://tailor:stitch%20in%20time%2F9@db/tailor"
 
 
 def test_a_missing_secret_file_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
