@@ -1,0 +1,113 @@
+"""The pages of the chat, put together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
+
+from app.chat import repository, service
+from app.chat.live import LiveReplies
+from app.chat.service import ChatSettings
+from app.chat.tables import Conversation
+from app.errors import DomainError
+from app.journey.samples import sample_called
+from app.projects.tables import Project
+from app.web.templating import render
+
+TEMPERATURES: Final = (
+    ("0.0", "Always the same answer"),
+    ("0.4", "A little variety"),
+    ("0.8", "More variety"),
+)
+LENGTHS: Final = (
+    ("64", "Short: about 50 words at most"),
+    ("256", "Medium: about 200 words at most"),
+    ("512", "Long: about 400 words at most"),
+    ("1024", "Very long: about 800 words at most"),
+)
+
+
+@dataclass(frozen=True)
+class NewPage:
+    """What the page of a new conversation shows.
+
+    Attributes:
+        run_id: the version; empty for the base model alone.
+        question: what was typed, if it could not be asked.
+    """
+
+    run_id: str
+    settings: ChatSettings
+    question: str = ""
+    error: DomainError | None = None
+
+
+def address(conversation: Conversation) -> str:
+    return f"/projects/{conversation.project_id}/chat/{conversation.id}"
+
+
+def new_page(
+    request: Request,
+    session: Session,
+    project: Project,
+    user_id: str,
+    page: NewPage,
+) -> HTMLResponse:
+    """Render the page of a new conversation."""
+    models = service.models_for(session, project.id, page.run_id or None)
+    context = {
+        "project": project,
+        "models": models,
+        "versions": repository.versions_of(session, project.id),
+        "version": models.adapter.run_id if models and models.adapter else "",
+        "settings": page.settings,
+        "temperatures": TEMPERATURES,
+        "lengths": LENGTHS,
+        "question": page.question,
+        "error": page.error,
+        "suggestions": _suggestions(session, project, page.run_id),
+        "conversations": repository.conversations_of(session, project.id, user_id),
+    }
+    status = page.error.status_code if page.error else 200
+    return render(request, "chat/new.html", context, status_code=status)
+
+
+def conversation_page(
+    request: Request,
+    session: Session,
+    live: LiveReplies,
+    project: Project,
+    conversation: Conversation,
+    question: str = "",
+    error: DomainError | None = None,
+) -> HTMLResponse:
+    """Render a conversation with all that was asked and answered."""
+    models = service.models_for(session, project.id, conversation.adapter_run_id)
+    turns = service.turns(session, live, conversation, models)
+    context = {
+        "project": project,
+        "conversation": conversation,
+        "conversation_url": address(conversation),
+        "models": models,
+        "versions": repository.versions_of(session, project.id),
+        "turns": turns,
+        "is_live": any(turn.is_live for turn in turns),
+        "settings": conversation,
+        "temperatures": TEMPERATURES,
+        "lengths": LENGTHS,
+        "question": question,
+        "error": error,
+    }
+    status = error.status_code if error else 200
+    return render(request, "chat/show.html", context, status_code=status)
+
+
+def _suggestions(session: Session, project: Project, run_id: str) -> Sequence[str]:
+    """Questions to begin with: held out of the training, or written for the sample project."""
+    sample = sample_called(project.sample_slug)
+    if sample is not None:
+        return sample.questions_to_try
+    return repository.held_out_questions(session, run_id) if run_id else ()

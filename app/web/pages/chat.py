@@ -1,0 +1,264 @@
+"""Try it: conversations with a version of the model, beside its base model."""
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Annotated, Final, cast
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from app.chat import repository, service
+from app.chat.engine import ChatEngine
+from app.chat.errors import UnknownConversationError
+from app.chat.inference_token import ensure_inference_token
+from app.chat.live import LiveReplies, Side
+from app.chat.service import ChatSettings
+from app.chat.tables import ChatTurn, Conversation
+from app.database.session import new_session
+from app.errors import DomainError
+from app.web.chat_pages import NewPage, address, conversation_page, new_page
+from app.web.chat_stream import STREAM_HEADERS, reply_events
+from app.web.dependencies import (
+    AppSettings,
+    CurrentUser,
+    DatabaseEngine,
+    DatabaseSession,
+    FileStorage,
+    ViewedProject,
+)
+from app.web.flashes import redirect
+from app.web.gate import wants_page
+from app.web.templating import render
+
+router = APIRouter()
+
+Text = Annotated[str, Form()]
+
+LONGEST_WAIT_SECONDS: Final = 20.0
+"""So long a page without scripts waits for the answers before it shows what there is."""
+
+_creation = Lock()
+
+
+def _live(
+    request: Request, settings: AppSettings, storage: FileStorage, engine: DatabaseEngine
+) -> LiveReplies:
+    """The answers of this process. They outlive every request, so they stand on the application."""
+    state = request.app.state
+    with _creation:
+        if not hasattr(state, "live_replies"):
+            chat_engine = ChatEngine(
+                settings.resolved_inference_url, lambda: ensure_inference_token(settings, storage)
+            )
+            state.live_replies = LiveReplies(chat_engine, lambda: new_session(engine))
+    return cast("LiveReplies", state.live_replies)
+
+
+Live = Annotated[LiveReplies, Depends(_live)]
+
+
+def _own_conversation(
+    project: ViewedProject, user: CurrentUser, session: DatabaseSession, conversation_id: str
+) -> Conversation:
+    return service.own_conversation(session, project.id, user.id, conversation_id)
+
+
+OwnConversation = Annotated[Conversation, Depends(_own_conversation)]
+
+
+@dataclass(frozen=True)
+class FirstQuestion:
+    """What the form of a new conversation holds."""
+
+    question: str
+    version: str
+    settings: ChatSettings
+
+
+def _typed_settings(
+    instructions: Text = "",
+    temperature: Annotated[float, Form()] = 0.0,
+    max_tokens: Annotated[int, Form()] = 256,
+) -> ChatSettings:
+    return ChatSettings(instructions, temperature, max_tokens)
+
+
+TypedSettings = Annotated[ChatSettings, Depends(_typed_settings)]
+
+
+def _first_question(
+    settings: TypedSettings, question: Text = "", version: Text = ""
+) -> FirstQuestion:
+    return FirstQuestion(question, version, settings)
+
+
+@router.get("/projects/{project_id}/chat")
+def show_new_conversation(
+    request: Request,
+    project: ViewedProject,
+    user: CurrentUser,
+    session: DatabaseSession,
+    storage: FileStorage,
+    version: str | None = None,
+) -> Response:
+    versions = repository.versions_of(session, project.id)
+    newest = versions[0].run_id if versions else ""
+    run_id = newest if version is None else version
+    settings = service.usual_settings(session, storage, project.id, user.id, run_id or None)
+    return new_page(request, session, project, user.id, NewPage(run_id, settings))
+
+
+@router.post("/projects/{project_id}/chat")
+def start_conversation(
+    request: Request,
+    project: ViewedProject,
+    user: CurrentUser,
+    session: DatabaseSession,
+    storage: FileStorage,
+    live: Live,
+    typed: Annotated[FirstQuestion, Depends(_first_question)],
+) -> Response:
+    try:
+        conversation = service.start_conversation(
+            session, project.id, user.id, typed.version or None, typed.settings
+        )
+        turn = service.ask(session, storage, live, conversation, typed.question)
+    except DomainError as error:
+        session.rollback()
+        if not wants_page(request):
+            raise
+        page = NewPage(typed.version, typed.settings, typed.question, error)
+        return new_page(request, session, project, user.id, page)
+    return _asked(request, session, live, conversation, turn)
+
+
+@router.get("/projects/{project_id}/chat/{conversation_id}")
+def show_conversation(
+    request: Request,
+    project: ViewedProject,
+    session: DatabaseSession,
+    live: Live,
+    conversation: OwnConversation,
+) -> Response:
+    return conversation_page(request, session, live, project, conversation)
+
+
+@router.post("/projects/{project_id}/chat/{conversation_id}/turns")
+def ask(
+    request: Request,
+    project: ViewedProject,
+    session: DatabaseSession,
+    storage: FileStorage,
+    live: Live,
+    conversation: OwnConversation,
+    question: Text = "",
+) -> Response:
+    try:
+        turn = service.ask(session, storage, live, conversation, question)
+    except DomainError as error:
+        session.rollback()
+        if not wants_page(request):
+            raise
+        return conversation_page(request, session, live, project, conversation, question, error)
+    return _asked(request, session, live, conversation, turn)
+
+
+@router.post("/projects/{project_id}/chat/{conversation_id}/turns/{turn_id}/again")
+def ask_again(
+    request: Request,
+    session: DatabaseSession,
+    storage: FileStorage,
+    live: Live,
+    conversation: OwnConversation,
+    turn_id: str,
+) -> Response:
+    turn = service.ask_again(session, storage, live, conversation, turn_id)
+    return _asked(request, session, live, conversation, turn)
+
+
+@router.post("/projects/{project_id}/chat/{conversation_id}/stop")
+def stop(request: Request, live: Live, conversation: OwnConversation) -> Response:
+    service.stop(live, conversation)
+    if not wants_page(request):
+        return Response(status_code=204)
+    _wait_for(live, conversation, seconds=3.0)
+    return redirect(request, address(conversation))
+
+
+@router.post("/projects/{project_id}/chat/{conversation_id}/settings")
+def change_settings(
+    request: Request,
+    session: DatabaseSession,
+    conversation: OwnConversation,
+    settings: TypedSettings,
+) -> Response:
+    service.change_settings(session, conversation, settings)
+    return redirect(request, address(conversation), "Saved. The next answer follows it.")
+
+
+@router.post("/projects/{project_id}/chat/{conversation_id}/delete")
+def delete(
+    request: Request, session: DatabaseSession, live: Live, conversation: OwnConversation
+) -> Response:
+    back = f"/projects/{conversation.project_id}/chat"
+    service.delete_conversation(session, live, conversation)
+    return redirect(request, back, "The conversation is deleted.")
+
+
+@router.get("/projects/{project_id}/chat/{conversation_id}/turns/{turn_id}")
+def show_turn(
+    request: Request,
+    session: DatabaseSession,
+    live: Live,
+    conversation: OwnConversation,
+    turn_id: str,
+) -> Response:
+    """One question with its answers, for the page's script to put in place."""
+    models = service.models_for(session, conversation.project_id, conversation.adapter_run_id)
+    turns = service.turns(session, live, conversation, models)
+    turn = next((turn for turn in turns if turn.id == turn_id), None)
+    if turn is None:
+        raise UnknownConversationError
+    return render(
+        request, "chat/_turn.html", {"turn": turn, "conversation_url": address(conversation)}
+    )
+
+
+@router.get("/projects/{project_id}/chat/{conversation_id}/turns/{turn_id}/stream")
+def stream_reply(
+    request: Request,
+    session: DatabaseSession,
+    live: Live,
+    conversation: OwnConversation,
+    turn_id: str,
+    side: Side,
+    begin: int = 0,
+) -> Response:
+    if repository.turn_of(session, conversation.id, turn_id) is None:
+        raise UnknownConversationError
+    seen = request.headers.get("last-event-id", "")
+    begin = int(seen) if seen.isdigit() else max(0, begin)
+    events = reply_events(request, conversation.project_id, live.get(turn_id, side), begin)
+    return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+def _asked(
+    request: Request,
+    session: DatabaseSession,
+    live: LiveReplies,
+    conversation: Conversation,
+    turn: ChatTurn,
+) -> Response:
+    """Send the question off. A script follows the answers; without one, the page waits for them."""
+    # This is the edge: the answers begin with the commit, and waiting must not hold the database.
+    session.commit()
+    url = address(conversation)
+    if not wants_page(request):
+        return JSONResponse({"url": url, "turn_id": turn.id, "turn_url": f"{url}/turns/{turn.id}"})
+    _wait_for(live, conversation, LONGEST_WAIT_SECONDS)
+    return redirect(request, f"{url}#turn-{turn.id}")
+
+
+def _wait_for(live: LiveReplies, conversation: Conversation, seconds: float) -> None:
+    for reply in live.of_conversation(conversation.id):
+        reply.wait_until_done(seconds)
