@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -80,6 +80,21 @@ def send_now(job: str, entity_id: str) -> None:
         celery_app().send_task(job, args=[entity_id], queue=QUEUE_OF[job], retry=False)
     except (OperationalError, OSError) as error:
         logger.warning("The job queue did not take %s %s: %s", job, entity_id, error)
+
+
+def waiting_messages(queue: str) -> int | None:
+    """Return how many hints lie in a queue; None if the broker does not answer."""
+    try:
+        with celery_app().connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+            declared = connection.default_channel.queue_declare(queue, passive=True)
+    except ChannelError:
+        # Redis forgets an empty queue.
+        return 0
+    except (OperationalError, OSError) as error:
+        logger.warning("The job queue does not answer: %s", error)
+        return None
+    return int(declared.message_count)
 
 
 def _send_pending(session: Session) -> None:

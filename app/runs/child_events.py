@@ -135,7 +135,7 @@ class ResultEvent(ChildEvent):
     tokens_seen: Count
     seconds: Number
     peak_memory_bytes: Count | None = None
-    adapter_folder: Name
+    adapter_folder: Annotated[str, StringConstraints(pattern=r"^\.adapter-[0-9]{1,9}$")]
     adapter_sha256: Digest
     adapter_bytes: Count
     examples_cut: Count = 0

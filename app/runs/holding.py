@@ -21,6 +21,8 @@ from app.runs.recipe import Recipe
 from app.runs.status import RunStatus, check_move
 from app.runs.tables import Run
 
+GOES_ON: Final = "It goes on from where it was last saved."
+
 _FREE: Final[dict[str, Any]] = {"lease_owner": None, "lease_expires_at": None}
 _NO_PROGRESS: Final[dict[str, Any]] = {
     "tokens_per_second": None,
@@ -129,11 +131,14 @@ def fail(session: Session, held: HeldRun, failure: FailureEvent) -> RunStatus:
     run = repository.lock_held(session, held.id, held.fence)
     if failure.code == "disk_full":
         return _pause(session, run, failure)
-    if failure.permanent or run.attempts >= MAX_ATTEMPTS:
-        check_move(run.status, RunStatus.FAILED)
-        values = _NO_PROGRESS | {"failure": failure.model_dump(exclude={"event"})}
-        return _end(session, run, RunStatus.FAILED, values, failure.reason)
-    return give_back(session, run, failure.reason)
+    if not failure.permanent and run.attempts < MAX_ATTEMPTS:
+        return give_back(session, run, f"{failure.reason} {GOES_ON}")
+    if not failure.permanent:
+        reason = f"{failure.reason} This happened {MAX_ATTEMPTS} times in a row."
+        failure = failure.model_copy(update={"reason": reason})
+    check_move(run.status, RunStatus.FAILED)
+    values = _NO_PROGRESS | {"failure": failure.model_dump(exclude={"event"})}
+    return _end(session, run, RunStatus.FAILED, values, failure.reason)
 
 
 def requeue(session: Session, held: HeldRun, message: str) -> None:

@@ -168,3 +168,7 @@ def newest_events(
         .limit(limit)
     ).all()
     return list(reversed(found))
+
+
+def status_of(session: Session, run_id: str) -> RunStatus | None:
+    return session.scalar(select(Run.status).where(Run.id == run_id))

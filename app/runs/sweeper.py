@@ -1,0 +1,141 @@
+"""Every few seconds: free what lost its worker, and remind the workers of what waits.
+
+It runs in the web process and in every worker, any number at once: each change is made under the
+row's lock, and a hint too many costs nothing.
+"""
+
+import logging
+import threading
+import time
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from app.base_models.service import pending_base_models
+from app.database.session import transaction
+from app.datasets.importing import pending_imports
+from app.datasets.service import remove_orphaned_uploads
+from app.jobs import EXECUTE_RUN, QUEUE_OF, send_now, waiting_messages
+from app.leases.repository import expired
+from app.leases.tables import LEASE_SECONDS, MAX_ATTEMPTS
+from app.runs import holding, repository
+from app.runs.status import ACTIVE, RunStatus
+from app.runs.tables import Run
+from app.storage.folders import Storage
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS: Final = LEASE_SECONDS / 3
+_SLOW_SWEEP_SECONDS: Final = LEASE_SECONDS / 6
+_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
+
+
+def free_lost_runs(engine: Engine) -> list[str]:
+    """Put runs whose worker fell silent back into the queue, or end them after three tries.
+
+    Returns:
+        The ids of the runs that changed.
+    """
+    with transaction(engine, read_only=True) as session:
+        lost = expired(session, Run, ACTIVE)
+    freed = []
+    for run_id in lost:
+        with transaction(engine) as session:
+            if _free(session, run_id):
+                freed.append(run_id)
+    return freed
+
+
+def send_hints(engine: Engine) -> None:
+    """Remind the workers of everything that waits, unless as many reminders lie there already."""
+    with transaction(engine, read_only=True) as session:
+        waiting = [(EXECUTE_RUN, run_id) for run_id in repository.queued_ids(session)]
+        waiting += pending_imports(session)
+        waiting += pending_base_models(session)
+    for queue in dict.fromkeys(QUEUE_OF[job] for job, _ in waiting):
+        _fill_up(queue, [hint for hint in waiting if QUEUE_OF[hint[0]] == queue])
+
+
+def _fill_up(queue: str, hints: list[tuple[str, str]]) -> None:
+    lying_there = waiting_messages(queue)
+    if lying_there is None or lying_there >= len(hints):
+        return
+    for job, entity_id in hints:
+        send_now(job, entity_id)
+
+
+def _free(session: Session, run_id: str) -> bool:
+    run = repository.lock_expired(session, run_id)
+    if run is None:
+        return False
+    if run.attempts < MAX_ATTEMPTS:
+        message = f"The worker stopped answering. {holding.GOES_ON}"
+        holding.give_back(session, run, message)
+        return True
+    failure = {
+        "code": "worker_lost",
+        "reason": "The worker that trained stopped answering "
+        f"{MAX_ATTEMPTS} times in a row before anything more was learned.",
+        "next_step": "Most often the machine's memory was too small: choose a smaller base model, "
+        "or ask the person who runs Tailor to look at the machine, then start again.",
+        "details": f"The last holder was {run.lease_owner}.",
+        "permanent": False,
+    }
+    holding.end_locked(session, run, RunStatus.FAILED, failure["reason"], failure=failure)
+    return True
+
+
+class Sweeper:
+    """The thread that sweeps, and can be held still while its process forks."""
+
+    def __init__(self, engine: Engine, storage: Storage, seconds: float = SWEEP_SECONDS) -> None:
+        self._engine = engine
+        self._storage = storage
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._sweeping = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._database_was_away = False
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    def pause(self) -> None:
+        """Wait for a sweep to end and let none begin."""
+        self._sweeping.acquire()
+
+    def go_on(self) -> None:
+        self._sweeping.release()
+
+    def sweep(self) -> None:
+        """Do one round.
+
+        When the database was away, those who hold runs could not say that they live; they get one
+        round in which to say it before anything is taken from them.
+        """
+        began = time.monotonic()
+        try:
+            if not self._database_was_away:
+                free_lost_runs(self._engine)
+            send_hints(self._engine)
+            with transaction(self._engine, read_only=True) as session:
+                remove_orphaned_uploads(session, self._storage)
+        except _AWAY as error:
+            logger.warning("The database does not answer: %s", error)
+            self._database_was_away = True
+        else:
+            self._database_was_away = time.monotonic() - began > _SLOW_SWEEP_SECONDS
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            with self._sweeping:
+                self.sweep()

@@ -1,0 +1,87 @@
+"""The Celery worker: `python -m worker.celery_app --queue runs|light`.
+
+The main process waits for messages and never works itself. Its pool processes do the work: one for
+training, since there is one device; a few for imports and downloads.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from typing import Final
+
+from celery import signals
+
+from app.database.engine import get_engine
+from app.jobs import LIGHT_QUEUE, RUNS_QUEUE, celery_app
+from app.runs.sweeper import Sweeper
+from app.settings import SettingsError, get_settings
+from app.storage.folders import get_storage
+from worker.lifeline import lifeline
+from worker.tasks import register_tasks
+
+logger = logging.getLogger(__name__)
+
+_CONCURRENCY: Final = {RUNS_QUEUE: 1, LIGHT_QUEUE: 3}
+
+
+def main() -> None:
+    """Work until a signal; SIGTERM saves what is being trained and ends within half a minute."""
+    parser = argparse.ArgumentParser(description="Tailor's worker.")
+    parser.add_argument("--queue", choices=sorted(_CONCURRENCY), required=True)
+    parser.add_argument("--concurrency", type=int, default=None)
+    arguments = parser.parse_args()
+    try:
+        settings = get_settings()
+    except SettingsError as error:
+        sys.exit(f"Tailor's worker cannot start with these settings.\n{error}")
+    os.umask(0o077)
+    get_storage().prepare()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # Alone in the log, for each message a line that nobody needs.
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    register_tasks()
+    _prepare_processes(arguments.queue)
+    celery_app().worker_main(
+        [
+            "worker",
+            *("--queues", arguments.queue),
+            *("--concurrency", str(arguments.concurrency or _CONCURRENCY[arguments.queue])),
+            *("--pool", "prefork"),
+            *("--hostname", f"{arguments.queue}@%h"),
+            *("--loglevel", settings.log_level),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ]
+    )
+
+
+def _prepare_processes(queue: str) -> None:
+    """Say what the main process and its pool processes do when they come and go."""
+    line = lifeline()
+    sweeper = Sweeper(get_engine(), get_storage())
+    # A process that is forked in the middle of a sweep would inherit its locks, taken for ever.
+    os.register_at_fork(
+        before=sweeper.pause, after_in_parent=sweeper.go_on, after_in_child=sweeper.go_on
+    )
+
+    def in_pool_process(**_: object) -> None:
+        line.enter_pool_process()
+        # The parent's connections are the parent's.
+        get_engine().dispose(close=False)
+        if queue == RUNS_QUEUE:
+            # A signal to the whole group reaches it too; it saves and ends by the shared flag.
+            signal.signal(signal.SIGTERM, lambda *_: line.ask_to_stop())
+
+    signals.worker_process_init.connect(in_pool_process, weak=False)
+    signals.worker_ready.connect(lambda **_: sweeper.start(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: line.request_stop(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: sweeper.stop(), weak=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""One training at a time on this machine's device, whatever number of workers it has.
+
+The lock is held by the training process itself: the kernel frees it when that process ends, and
+not a moment before. So there never are two, even while a worker that lost its run is stopped or
+stuck and cannot end its process: the next worker finds the lock taken by a run that is no longer
+held under that fence, ends that process, and goes on.
+"""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from app.storage.folders import Storage
+
+_WAIT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """Who holds the device: a training process, and the claim it works for."""
+
+    pid: int
+    run_id: str
+    fence: int
+
+
+class DeviceLock:
+    """A lock that was taken, to be handed to the training process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def sign(self, holder: LockHolder) -> None:
+        """Write down who holds it."""
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, json.dumps(asdict(holder)).encode(), 0)
+
+    def let_go(self) -> None:
+        """Close our own hold; the training process keeps its own, if it lives."""
+        os.close(self.descriptor)
+
+
+def take_device(storage: Storage, *, wait: bool = False) -> DeviceLock | LockHolder | None:
+    """Take the lock.
+
+    Args:
+        storage: the data folder, shared by the workers of this machine.
+        wait: wait a few seconds for it, after its holder was ended.
+
+    Returns:
+        The lock; or who holds it; or None if it is held by someone who has not signed yet.
+    """
+    path = _path(storage)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + (_WAIT_SECONDS if wait else 0.0)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            holder = _read_holder(path)
+            os.close(descriptor)
+            return holder
+        os.ftruncate(descriptor, 0)
+        return DeviceLock(descriptor)
+
+
+def _path(storage: Storage) -> Path:
+    # Several machines may share the folder over the network; each has a device of its own.
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:60] or "host"
+    return storage.folder("keys") / f"device-{host}.lock"
+
+
+def _read_holder(path: Path) -> LockHolder | None:
+    try:
+        return LockHolder(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,59 @@
+"""Give a finished adapter its name. Doing it twice does nothing the second time."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Final
+
+from app.runs.child_events import ResultEvent
+from app.storage.folders import fsync_folder
+
+ADAPTER_FOLDER: Final = "adapter"
+_WEIGHTS_FILE: Final = "adapter_model.safetensors"
+_REPLACED: Final = ".tmp-replaced-adapter"
+
+
+class DamagedAdapterError(Exception):
+    """The adapter's file is not what the training process said it wrote."""
+
+
+def check_adapter(run_folder: Path, result: ResultEvent) -> None:
+    """Compare the adapter's file with its announced SHA-256; slow, so done before any lock.
+
+    Raises:
+        DamagedAdapterError: if it is missing or differs.
+    """
+    if not any(
+        _holds(run_folder / name, result) for name in (result.adapter_folder, ADAPTER_FOLDER)
+    ):
+        raise DamagedAdapterError(f"{result.adapter_folder} does not hold the announced weights")
+
+
+def promote(run_folder: Path, result: ResultEvent) -> None:
+    """Rename the checked folder to `adapter`, in the place of one that was never announced."""
+    finished, target = run_folder / result.adapter_folder, run_folder / ADAPTER_FOLDER
+    if not finished.is_dir():
+        # It has its name already: the transaction around this is being tried again.
+        return
+    if target.exists():
+        replaced = run_folder / _REPLACED
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
+    finished.rename(target)
+    fsync_folder(run_folder)
+
+
+def remove_what_is_no_longer_needed(run_folder: Path) -> None:
+    """Drop what only a run that goes on would need."""
+    for name in ("checkpoints", "tokens", _REPLACED):
+        shutil.rmtree(run_folder / name, ignore_errors=True)
+    for leftover in run_folder.glob(".adapter-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _holds(folder: Path, result: ResultEvent) -> bool:
+    try:
+        with (folder / _WEIGHTS_FILE).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == result.adapter_sha256
+    except OSError:
+        return False

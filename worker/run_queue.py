@@ -1,0 +1,67 @@
+"""Take waiting runs, the longest waiting first, one at a time, until none is left."""
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from app.database.session import transaction
+from app.runs.holding import HeldRun, claim_next_run
+from app.runs.progress.repository import is_held
+from app.settings import Settings
+from app.storage.folders import Storage
+from worker.child import TRAINING_MODULE, kill_stale_child
+from worker.device_lock import DeviceLock, take_device
+from worker.making_room import make_room
+from worker.supervisor import DATABASE_IS_AWAY, RunSupervisor
+
+logger = logging.getLogger(__name__)
+
+
+def execute_waiting_runs(
+    engine: Engine,
+    storage: Storage,
+    settings: Settings,
+    stop_requested: Callable[[], bool],
+    child_module: str = TRAINING_MODULE,
+) -> None:
+    """Train what waits. Which run a hint named does not matter: the queue's order does."""
+    while not stop_requested():
+        device = _take_device(engine, storage)
+        if device is None:
+            return
+        held = _claim(engine)
+        if held is None:
+            device.let_go()
+            return
+        logger.info("Run %s begins under fence %d.", held.id, held.fence)
+        make_room(settings, storage, held.recipe)
+        RunSupervisor(engine, storage, held, stop_requested, child_module).run(device)
+
+
+def _claim(engine: Engine) -> HeldRun | None:
+    try:
+        with transaction(engine) as session:
+            return claim_next_run(session)
+    except DATABASE_IS_AWAY as error:
+        # The sweeper sends another hint once the database is back.
+        logger.warning("The database does not answer: %s", error)
+        return None
+
+
+def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:
+    """Take the device, from a process whose run was given to someone else if need be."""
+    taken = take_device(storage)
+    if taken is None or isinstance(taken, DeviceLock):
+        return taken
+    try:
+        with transaction(engine, read_only=True) as session:
+            still_held = is_held(session, taken.run_id, taken.fence)
+    except DATABASE_IS_AWAY:
+        return None
+    if still_held:
+        return None
+    logger.warning("The process of run %s outlived its claim and is ended.", taken.run_id)
+    kill_stale_child(taken.pid, taken.run_id, taken.fence)
+    taken = take_device(storage, wait=True)
+    return taken if isinstance(taken, DeviceLock) else None

@@ -1,0 +1,264 @@
+"""Watch over one training process: hear it, write down what it says, end it when it must end.
+
+The database is the truth. This process holds a run by heartbeats under a fence; when it finds that
+the fence was raised (someone cancelled the run, or took it for lost), it ends the training process
+and leaves without writing a word.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from app.adapters.tables import Adapter
+from app.database.session import transaction
+from app.leases.repository import LostLeaseError
+from app.leases.tables import HEARTBEAT_SECONDS
+from app.runs import holding
+from app.runs.child_events import AnyChildEvent, FailureEvent, ResultEvent
+from app.runs.holding import HeldRun
+from app.runs.progress.batch import Intake
+from app.runs.repository import status_of
+from app.runs.status import IllegalMoveError, RunStatus
+from app.storage.folders import Storage
+from worker.child import TRAINING_MODULE, TrainingChild, describe_exit
+from worker.device_lock import DeviceLock, LockHolder
+from worker.promotion import (
+    DamagedAdapterError,
+    check_adapter,
+    promote,
+    remove_what_is_no_longer_needed,
+)
+
+logger = logging.getLogger(__name__)
+
+DATABASE_IS_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
+
+_LISTEN_SECONDS: Final = 0.2
+_WRITE_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 1.0
+_SAVE_SECONDS: Final = 15.0
+"""How long a training process that was asked to stop may take to save."""
+_LAST_WORD_SECONDS: Final = 8.0
+"""How long a worker that stops itself goes on trying to reach a database that is away."""
+
+
+class RunSupervisor:
+    """The life of one claimed run, from the start of its process to its last word."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        held: HeldRun,
+        stop_requested: Callable[[], bool],
+        child_module: str = TRAINING_MODULE,
+    ) -> None:
+        self._engine = engine
+        self._folder = storage.path("runs", held.id)
+        self._storage = storage
+        self._held = held
+        self._stop_requested = stop_requested
+        self._child_module = child_module
+        self._intake = Intake(RunStatus.STARTING)
+        self._result: ResultEvent | None = None
+        self._failure: FailureEvent | None = None
+        self._asked_to_stop_at: float | None = None
+        self._next_beat = 0.0
+        self._next_write = 0.0
+        self._next_look = 0.0
+
+    def run(self, device: DeviceLock) -> None:
+        """Train, and write down how it went. Takes over the device's lock."""
+        try:
+            with self._start_child(device) as child:
+                self._watch(child)
+                child.kill()
+                for event in child.events_left():
+                    self._take(event)
+                self._conclude(child.exit_code or 0)
+        except LostLeaseError:
+            logger.info("Run %s is no longer ours under fence %d.", self._held.id, self._held.fence)
+            self._leave()
+        except DATABASE_IS_AWAY:
+            # The worker stops and the database stayed away; the lease runs out by itself.
+            logger.exception("Run %s is left as it is.", self._held.id)
+
+    def _start_child(self, device: DeviceLock) -> TrainingChild:
+        try:
+            child = TrainingChild(
+                self._folder,
+                self._held.fence,
+                module=self._child_module,
+                kept_descriptors=(device.descriptor,),
+            )
+            device.sign(LockHolder(child.pid, self._held.id, self._held.fence))
+        finally:
+            device.let_go()
+        return child
+
+    def _watch(self, child: TrainingChild) -> None:
+        """Listen until the process ends, or has said its last word, or must be ended.
+
+        Raises:
+            LostLeaseError: if the run is someone else's by now, or was cancelled.
+        """
+        while not (child.has_ended or self._result or self._failure):
+            event = child.next_event(_LISTEN_SECONDS)
+            while event is not None:
+                self._take(event)
+                event = child.next_event(0)
+            self._keep_in_touch()
+            if self._stop_requested():
+                self._ask_to_stop(child)
+
+    def _take(self, event: AnyChildEvent) -> None:
+        match event:
+            case ResultEvent():
+                self._result = event
+            case FailureEvent():
+                self._failure = event
+            case _:
+                try:
+                    self._intake.take(event)
+                except IllegalMoveError as error:
+                    logger.warning("Run %s: %s", self._held.id, error)
+
+    def _keep_in_touch(self) -> None:
+        """Write what was heard, hold the lease, and look whether the run still is ours."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            on_time = self._try(lambda session: holding.beat(session, self._held))
+            self._next_beat = now + (HEARTBEAT_SECONDS if on_time else _WRITE_SECONDS)
+            self._next_look = now + _LOOK_SECONDS
+        if now >= self._next_write and not self._intake.batch.is_empty:
+            self._write_batch()
+            self._next_write = time.monotonic() + _WRITE_SECONDS
+            self._next_look = self._next_write
+        if now >= self._next_look:
+            self._try(lambda session: holding.check_held(session, self._held), read_only=True)
+            self._next_look = time.monotonic() + _LOOK_SECONDS
+
+    def _write_batch(self) -> bool:
+        batch = self._intake.hand_over()
+        written = self._try(lambda session: holding.write_batch(session, self._held, batch))
+        if not written:
+            self._intake.take_back(batch)
+        return written
+
+    def _try(self, action: Callable[[Session], object], *, read_only: bool = False) -> bool:
+        """Do something in one transaction; False while the database is away."""
+        try:
+            with transaction(self._engine, read_only=read_only) as session:
+                action(session)
+        except DATABASE_IS_AWAY as error:
+            logger.warning("The database does not answer; the training goes on. %s", error)
+            return False
+        return True
+
+    def _ask_to_stop(self, child: TrainingChild) -> None:
+        now = time.monotonic()
+        if self._asked_to_stop_at is None:
+            self._asked_to_stop_at = now
+            child.ask_to_stop()
+        elif now > self._asked_to_stop_at + _SAVE_SECONDS:
+            child.kill()
+
+    def _conclude(self, exit_code: int) -> None:
+        """Write the last word, however long the database is away."""
+        if self._result is not None:
+            self._finish(self._result)
+        elif self._failure is not None:
+            self._fail(self._failure)
+        elif self._asked_to_stop_at is not None:
+            message = f"Tailor was stopped for a moment. {holding.GOES_ON}"
+            self._insist(lambda session: holding.requeue(session, self._held, message))
+        else:
+            self._fail(_ended_without_a_word(exit_code))
+
+    def _finish(self, result: ResultEvent) -> None:
+        try:
+            if result.adapter_folder != f".adapter-{self._held.fence}":
+                raise DamagedAdapterError(f"{result.adapter_folder} is another holder's")
+            check_adapter(self._folder, result)
+        except DamagedAdapterError as error:
+            self._fail(_damaged_adapter(error))
+            return
+        self._insist(lambda session: self._publish(session, result))
+        remove_what_is_no_longer_needed(self._folder)
+
+    def _publish(self, session: Session, result: ResultEvent) -> None:
+        run = holding.succeed(session, self._held, result, lambda: promote(self._folder, result))
+        session.add(
+            Adapter(
+                run_id=run.id,
+                project_id=run.project_id,
+                version_number=run.version_number,
+                base_model_id=run.base_model_id,
+                sha256=result.adapter_sha256,
+                size_bytes=result.adapter_bytes,
+            )
+        )
+
+    def _fail(self, failure: FailureEvent) -> None:
+        self._insist(lambda session: holding.fail(session, self._held, failure))
+
+    def _insist(self, action: Callable[[Session], object]) -> None:
+        """Do something, again and again while the database is away.
+
+        Raises:
+            LostLeaseError: if the run is someone else's by now.
+            OperationalError: if this worker stops and can wait no longer.
+        """
+        pause = threading.Event()
+        give_up_at: float | None = None
+        while True:
+            written = self._intake.batch.is_empty or self._write_batch()
+            if written and self._try(action):
+                return
+            if self._stop_requested():
+                give_up_at = give_up_at or time.monotonic() + _LAST_WORD_SECONDS
+                if time.monotonic() > give_up_at:
+                    raise OperationalError("the last word", {}, TimeoutError())
+            pause.wait(_WRITE_SECONDS)
+
+    def _leave(self) -> None:
+        """Tidy up behind a run that is over for everyone, and leave any other alone."""
+        try:
+            with transaction(self._engine, read_only=True) as session:
+                status = status_of(session, self._held.id)
+        except DATABASE_IS_AWAY:
+            return
+        if status is None:
+            self._storage.remove("runs", self._held.id)
+        elif status == RunStatus.CANCELLED:
+            remove_what_is_no_longer_needed(self._folder)
+
+
+def _ended_without_a_word(exit_code: int) -> FailureEvent:
+    return FailureEvent(
+        event="failure",
+        code="process_died",
+        reason="The training process ended before it was done.",
+        next_step="Most often the machine's memory was too small: choose a smaller base model, or "
+        "start again when less is going on. The details help the person who runs Tailor.",
+        details=f"It ended with {describe_exit(exit_code)}.",
+        permanent=False,
+    )
+
+
+def _damaged_adapter(error: DamagedAdapterError) -> FailureEvent:
+    return FailureEvent(
+        event="failure",
+        code="damaged_result",
+        reason="What was learned could not be saved whole.",
+        next_step="Ask the person who runs Tailor to check the disk, then start again.",
+        details=str(error),
+        permanent=False,
+    )
