@@ -1,0 +1,87 @@
+"""Run folders as the product makes them, and the training child as the worker starts it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.base_models.files import fingerprint
+from app.runs.recipe import Preset, Recipe
+
+JsonObject = dict[str, Any]
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def conversation(number: int, question: str, answer: str) -> JsonObject:
+    return {
+        "id": number,
+        "messages": [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ],
+    }
+
+
+def sums(count: int, first: int = 0) -> list[JsonObject]:
+    """Small conversations of different lengths that a model can learn."""
+    return [
+        conversation(i, f"What is {i} and {i % 7}?", f"It is {i + i % 7}." + " Yes." * (i % 5))
+        for i in range(first, first + count)
+    ]
+
+
+def recipe_for(base_model: Path, **changes: Any) -> Recipe:  # noqa: ANN401 (fields of the recipe)
+    settings: JsonObject = {
+        "preset": Preset.QUICK,
+        "base_model_id": "tiny",
+        "base_model_name": "tiny model",
+        "base_model_folder": base_model.resolve(),
+        "base_model_fingerprint": fingerprint(base_model),
+        "rank": 4,
+        "alpha": 8,
+        "learning_rate": 5e-3,
+        "epochs": 2,
+        "examples_per_update": 4,
+        "max_tokens_per_example": 256,
+        "evaluations": 2,
+    }
+    return Recipe(**{**settings, **changes})
+
+
+def make_run_folder(
+    folder: Path,
+    recipe: Recipe,
+    train: Sequence[JsonObject],
+    validation: Sequence[JsonObject] = (),
+) -> Path:
+    (folder / "data").mkdir(parents=True)
+    (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+    for name, examples in (("train", train), ("validation", validation)):
+        lines = "".join(json.dumps(example) + "\n" for example in examples)
+        (folder / "data" / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def start_child(run_folder: Path, fence: int = 1, **environment: str) -> subprocess.Popen[str]:
+    """Start the real training process; its standard output is the stream of events."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker.training.main"]
+        + ["--run-folder", str(run_folder), "--fence", str(fence)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def run_child(
+    run_folder: Path, fence: int = 1, **environment: str
+) -> tuple[int, list[JsonObject], str]:
+    """Run the child to its end; return its exit code, its events and its standard error."""
+    with start_child(run_folder, fence, **environment) as child:
+        output, errors = child.communicate(timeout=240)
+    return child.returncode, [json.loads(line) for line in output.splitlines()], errors

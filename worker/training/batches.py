@@ -1,0 +1,111 @@
+"""Which examples an update looks at, and how they are laid out for the model.
+
+The order is a pure function of the seed and the epoch, so a run that goes on from a checkpoint
+needs only to know the epoch and how many updates of it are done. Examples of like length stand
+together, because what is filled up to the longest one is calculated for nothing; they are sorted
+only within windows of a shuffled order, so that each epoch still mixes them anew.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from worker.training.tokens import Counts, TokenTable
+
+_MOST_UPDATES_IN_A_WINDOW: Final = 50
+_LEAST_WINDOWS: Final = 4
+# A forward and backward pass costs about as much as so many tokens even when it is nearly empty.
+_TOKENS_A_PASS_COSTS: Final = 64
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that go through the model at once, filled up at their right end.
+
+    Nothing has to be masked: in a causal model no token sees what stands to its right, and the
+    filling has no loss.
+
+    Attributes:
+        ids: token ids, rows by longest row.
+        positions: places in the flattened ids from which an answer token is to be told.
+        targets: these answer tokens.
+        tokens: ids without the filling.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    tokens: int
+
+
+def plan_epoch(lengths: Counts, seed: int, epoch: int, examples_per_update: int) -> list[Counts]:
+    """Return the row numbers of each update of an epoch: all rows, each once."""
+    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = generator.permutation(len(lengths))
+    whole = len(order) // examples_per_update * examples_per_update
+    updates_in_window = max(
+        1,
+        min(_MOST_UPDATES_IN_A_WINDOW, whole // examples_per_update // _LEAST_WINDOWS),
+    )
+    window = updates_in_window * examples_per_update
+    updates: list[Counts] = []
+    for start in range(0, whole, window):
+        rows = order[start : min(start + window, whole)]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        updates.extend(np.split(rows, len(rows) // examples_per_update))
+    generator.shuffle(updates)
+    if whole < len(order):
+        updates.append(order[whole:])
+    return updates
+
+
+def divide(rows: Iterable[int], lengths: Counts, most_tokens: int) -> list[list[int]]:
+    """Divide rows into micro-batches of at most so many tokens, with as little work as possible.
+
+    Sorted by length, the best division is one into neighbours; it is found by trying, for each
+    beginning of the list, where its last group may start.
+    """
+    ordered = sorted(rows, key=lambda row: (-int(lengths[row]), row))
+    sizes = [int(lengths[row]) for row in ordered]
+    best = [0] + [0] * len(ordered)
+    starts = [0] * (len(ordered) + 1)
+    for end in range(1, len(ordered) + 1):
+        best[end] = best[end - 1] + sizes[end - 1] + _TOKENS_A_PASS_COSTS
+        starts[end] = end - 1
+        for start in range(end - 2, -1, -1):
+            filled = sizes[start] * (end - start)
+            if filled > most_tokens:
+                break
+            cost = best[start] + filled + _TOKENS_A_PASS_COSTS
+            if cost < best[end]:
+                best[end], starts[end] = cost, start
+    groups: list[list[int]] = []
+    end = len(ordered)
+    while end > 0:
+        groups.append(ordered[starts[end] : end])
+        end = starts[end]
+    return groups
+
+
+def lay_out(
+    table: TokenTable, rows: Sequence[int], filling: int, device: torch.device
+) -> MicroBatch:
+    """Read rows and put them under each other."""
+    longest = int(table.lengths[list(rows)].max())
+    ids = np.full((len(rows), longest), filling, dtype=np.int64)
+    learned = np.zeros((len(rows), longest), dtype=bool)
+    for place, row in enumerate(rows):
+        row_ids, row_mask = table.row(row)
+        ids[place, : len(row_ids)] = row_ids
+        learned[place, : len(row_mask)] = row_mask
+    # The hidden state at one place tells the token at the next.
+    told = np.flatnonzero(learned.reshape(-1))
+    return MicroBatch(
+        ids=torch.from_numpy(ids).to(device),
+        positions=torch.from_numpy(told - 1).to(device),
+        targets=torch.from_numpy(ids.reshape(-1)[told]).to(device),
+        tokens=int(table.lengths[list(rows)].sum()),
+    )

@@ -1,0 +1,359 @@
+"""From a conversation to token ids, and which of them are the answer.
+
+The model's own chat template is used as it is. Where the answer stands follows from the template:
+from its generation markers if it has them, else from the difference between the text rendered
+with and without the answer. Nothing is ever found by searching for text.
+
+A conversation is cut where an answer begins and ends, and the pieces are encoded each for itself.
+So an answer's first token can never be merged with the end of the question, which the model sees
+as a finished text when it is asked for real.
+"""
+
+import re
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import (
+    encode_marked_chat,
+    mark_control_tokens,
+    render_jinja_template,
+)
+
+from worker.training.examples import Message
+from worker.training.failures import TrainingFailureError
+
+_GENERATION_MARKER: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_LONGEST_RENDERING_SECONDS: Final = 5.0
+# Where transformers puts its marks around control tokens that a person typed.
+_MARKED: Final = re.compile("[\U000f0000\U000f0001]")
+
+# For base models that come without a chat template. Models of the Qwen family know the ChatML
+# marks as tokens of their own; any other sees the same shape as plain words, and learns to end
+# its answer with the end-of-text token that it knows already. It travels with the adapter.
+_CHATML: Final = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}{{ message['content'] + '<|im_end|>\\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_PLAIN_WORDS: Final = (
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}{{ message['content'] + '\\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
+
+
+class UnusableConversationError(Exception):
+    """The template refuses this conversation, such as two questions in a row."""
+
+
+@dataclass
+class EncodedRow:
+    """Token ids of an example and, for each, whether it is part of what is learned."""
+
+    ids: list[int]
+    mask: list[int]
+
+    @property
+    def answer_tokens(self) -> int:
+        return sum(self.mask)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str
+    is_answer: bool
+
+
+def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the template for a base model without one, after the marks that the model knows."""
+    known = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    template = _CHATML if {"<|im_start|>", "<|im_end|>"} <= known else _PLAIN_WORDS
+    begins_with_bos = tokenizer.bos_token_id is not None and (
+        tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    )
+    return ("{{ bos_token }}" if begins_with_bos else "") + template
+
+
+class ChatFormat:
+    """A tokenizer with the chat template that this run uses.
+
+    Attributes:
+        template: the chat template.
+        is_default: whether the base model came without one.
+        stop_ids: tokens after which an answer is over.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.is_default = not tokenizer.chat_template
+        if self.is_default:
+            tokenizer.chat_template = default_template(tokenizer)
+        self.template: str = tokenizer.get_chat_template()
+        self._has_markers = _GENERATION_MARKER.search(self.template) is not None
+        added = tokenizer.added_tokens_decoder
+        special = [token.content for token in added.values() if token.special]
+        named = [
+            token.content
+            for token in added.values()
+            if token.content in self.template and not token.content.isspace()
+        ]
+        self._special_ids = frozenset(i for i, token in added.items() if token.special)
+        self._in_answers = _any_of(special)
+        self._in_questions = _any_of([*special, *named])
+        self._newline_ids = self._encode_plain("\n")
+        glued = self._encode_plain("\na")
+        # SentencePiece tokenizers put a space before whatever they are given.
+        self._adds_space = glued[len(self._newline_ids) :] != self._encode_plain("a")
+        self.stop_ids = self._find_stop_ids()
+
+    def encode(self, conversations: Sequence[Sequence[Message]]) -> list[EncodedRow | None]:
+        """Encode conversations; None stands for one that the template refuses."""
+        rows: list[list[_Piece] | None] = []
+        for messages in conversations:
+            try:
+                rows.append(self._pieces(messages))
+            except UnusableConversationError:
+                rows.append(None)
+        encoded = iter(self._encode_pieces([row for row in rows if row is not None]))
+        return [None if row is None else self._join(row, next(encoded)) for row in rows]
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Encode a question so that the model's next token is the first of its answer.
+
+        Raises:
+            UnusableConversationError: if the template refuses the conversation.
+        """
+        text = self._render(self._marked(messages), add_generation_prompt=True)
+        return self._encode_pieces([[_Piece(text, is_answer=False)]])[0][0]
+
+    def encode_passage(self, text: str) -> list[int]:
+        """Encode a plain text with the beginning and end that the model expects of one."""
+        ids: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
+        end = self.tokenizer.eos_token_id
+        return ids if end is None or ids[-1:] == [end] else [*ids, end]
+
+    def encode_text(self, text: str) -> list[int]:
+        """Encode a bare text, with nothing around it and no control tokens in it."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
+            "input_ids"
+        ]
+        return ids
+
+    def last_tokens_of(self, text: str, count: int) -> str:
+        """Return the end of a text that is about so many tokens long, beginning with a word."""
+        if count <= 0:
+            return ""
+        end = str(self.tokenizer.decode(self.encode_text(text)[-count:]))
+        # The first character may be half of one.
+        return end.lstrip("\ufffd").lstrip()
+
+    def _marked(self, messages: Sequence[Message]) -> list[Message]:
+        """Mark what looks like a control token in what people wrote, so that it stays text."""
+        return [
+            Message(
+                role=message["role"],
+                content=mark_control_tokens(
+                    message["content"],
+                    self._in_answers if message["role"] == "assistant" else self._in_questions,
+                ),
+            )
+            for message in messages
+        ]
+
+    def _pieces(self, messages: Sequence[Message]) -> list[_Piece]:
+        marked = self._marked(messages)
+        try:
+            return self._cut(marked)
+        except UnusableConversationError:
+            # Some templates know no system message: its words then open the first question.
+            if len(marked) < 2 or marked[0]["role"] != "system":
+                raise
+            first = Message(
+                role=marked[1]["role"],
+                content=f"{marked[0]['content']}\n\n{marked[1]['content']}",
+            )
+            return self._cut([first, *marked[2:]])
+
+    def _cut(self, messages: list[Message]) -> list[_Piece]:
+        if self._has_markers:
+            text, spans = self._render_with_spans(messages)
+        else:
+            text = self._render(messages)
+            spans = self._spans_by_difference(messages, text)
+        pieces: list[_Piece] = []
+        position = 0
+        for start, end in spans:
+            pieces.append(_Piece(text[position:start], is_answer=False))
+            pieces.append(_Piece(text[start:end], is_answer=True))
+            position = end
+        pieces.append(_Piece(text[position:], is_answer=False))
+        return [piece for piece in pieces if piece.text]
+
+    def _spans_by_difference(self, messages: list[Message], full: str) -> list[tuple[int, int]]:
+        """Where the answers stand: between the text before an answer and the text with it.
+
+        A template may show an earlier answer otherwise than a last one (without its thoughts, for
+        example). Such an answer is not learned at that place, rather than learned wrongly.
+        """
+        spans: list[tuple[int, int]] = []
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant" or index == 0:
+                continue
+            before = self._render(messages[:index], add_generation_prompt=True)
+            if not full.startswith(before):
+                before = self._render(messages[:index])
+            is_last = index == len(messages) - 1
+            after = full if is_last else self._render(messages[: index + 1])
+            start = _common_length(before, full)
+            end = _common_length(after, full)
+            if end > start and (not spans or start >= spans[-1][1]):
+                spans.append((start, end))
+        return spans
+
+    def _render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
+        with _limited_rendering():
+            (text,), _ = render_jinja_template(
+                conversations=[messages],
+                chat_template=self.template,
+                add_generation_prompt=add_generation_prompt,
+                **self.tokenizer.special_tokens_map,
+            )
+        return str(text)
+
+    def _render_with_spans(self, messages: list[Message]) -> tuple[str, list[tuple[int, int]]]:
+        with _limited_rendering():
+            (text,), (spans,) = render_jinja_template(
+                conversations=[messages],
+                chat_template=self.template,
+                return_assistant_tokens_mask=True,
+                **self.tokenizer.special_tokens_map,
+            )
+        return str(text), [(start, end) for start, end in spans if end > start]
+
+    def _encode_pieces(self, rows: list[list[_Piece]]) -> list[list[list[int]]]:
+        """Encode all pieces of many rows, the ordinary ones in one call on all cores."""
+        texts = [
+            self._continued(piece.text, is_first=index == 0)
+            for row in rows
+            for index, piece in enumerate(row)
+        ]
+        ordinary = [text for text, _ in texts if not _MARKED.search(text)]
+        encoded = iter(
+            self.tokenizer(ordinary, add_special_tokens=False)["input_ids"] if ordinary else []
+        )
+        results = iter(
+            [
+                (
+                    encode_marked_chat(self.tokenizer, text)
+                    if _MARKED.search(text)
+                    else next(encoded)
+                )[skipped:]
+                for text, skipped in texts
+            ]
+        )
+        return [[list(next(results)) for _ in row] for row in rows]
+
+    def _continued(self, text: str, *, is_first: bool) -> tuple[str, int]:
+        """Return a text to encode and how many tokens at its beginning are not part of it."""
+        if is_first or not self._adds_space:
+            return text, 0
+        return "\n" + text, len(self._newline_ids)
+
+    def _encode_plain(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _join(self, pieces: list[_Piece], encoded: list[list[int]]) -> EncodedRow:
+        """Put the pieces together and see to it that each answer's end mark is learned too."""
+        row = EncodedRow([], [])
+        owes_end_mark = False
+        for piece, ids in zip(pieces, encoded, strict=True):
+            mask = [int(piece.is_answer)] * len(ids)
+            marks = [i for i, token in enumerate(ids) if token in self._special_ids]
+            if piece.is_answer and marks:
+                # What a template writes after the end mark, such as a line break, is no answer.
+                mask[marks[-1] + 1 :] = [0] * (len(ids) - marks[-1] - 1)
+            elif not piece.is_answer and owes_end_mark and marks and marks[0] == 0:
+                mask[0] = 1
+            owes_end_mark = piece.is_answer and not marks
+            row.ids += ids
+            row.mask += mask
+        if owes_end_mark and self.tokenizer.eos_token_id is not None:
+            row.ids.append(self.tokenizer.eos_token_id)
+            row.mask.append(1)
+        if row.mask:
+            row.mask[0] = 0  # nothing stands before the first token to tell it from
+        return row
+
+    def _find_stop_ids(self) -> frozenset[int]:
+        """The end-of-text token, and the mark with which this template ends an answer."""
+        stops = {self.tokenizer.eos_token_id}
+        row = self.encode(
+            [[Message(role="user", content="a"), Message(role="assistant", content="b")]]
+        )[0]
+        if row is not None:
+            last = max((i for i, learned in enumerate(row.mask) if learned), default=None)
+            if last is not None and row.ids[last] in self._special_ids:
+                stops.add(row.ids[last])
+        return frozenset(stop for stop in stops if stop is not None)
+
+
+def _any_of(tokens: list[str]) -> re.Pattern[str]:
+    """A pattern that finds any of the tokens, the longest first; none finds nothing."""
+    longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def _common_length(left: str, right: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    if right.startswith(left):
+        return len(left)
+    for index, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return index
+    return min(len(left), len(right))
+
+
+@contextmanager
+def _limited_rendering() -> Iterator[None]:
+    """Bound the processor time of a template and turn its refusals into one error.
+
+    Jinja's sandbox keeps a template from reaching anything, but not from counting to a trillion.
+    Signals reach the main thread only; elsewhere the caller's own deadline has to do.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    previous: Any = None
+    if is_main:
+        previous = signal.signal(signal.SIGVTALRM, _give_up)
+        signal.setitimer(signal.ITIMER_VIRTUAL, _LONGEST_RENDERING_SECONDS)
+    try:
+        yield
+    except (TemplateError, TypeError, KeyError, IndexError, ValueError) as error:
+        raise UnusableConversationError(str(error)) from error
+    finally:
+        if is_main:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, previous)
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    raise TrainingFailureError(
+        "unexpected",
+        "The base model's chat template takes too long to lay out one example.",
+        "Choose another base model.",
+        details=f"no text after {_LONGEST_RENDERING_SECONDS:g} s of processor time",
+    )

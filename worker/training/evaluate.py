@@ -1,0 +1,115 @@
+"""How well the model does on what it has not learned from: a loss, and answers to look at."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from worker.training.batches import divide, lay_out
+from worker.training.chat_templates import ChatFormat, UnusableConversationError
+from worker.training.examples import Example, Message
+from worker.training.loss import AnswerLoss
+from worker.training.tokens import TokenTable
+
+SAMPLE_COUNT: Final = 3
+_ANSWER_TOKENS: Final = 64
+_SECONDS_PER_ANSWER: Final = 10.0
+_PASSAGE_PROMPT_TOKENS: Final = 24
+
+
+@dataclass(frozen=True)
+class SampleQuestion:
+    """A held-out question, ready to be asked again and again."""
+
+    question: str
+    expected: str
+    prompt_ids: list[int]
+
+
+@torch.no_grad()
+def held_out_loss(
+    loss: AnswerLoss,
+    table: TokenTable,
+    *,
+    filling: int,
+    most_tokens: int,
+    device: torch.device,
+    check_stop: Callable[[], None],
+) -> float:
+    """Return the mean loss over all answer tokens of a split."""
+    total, answers = 0.0, 0
+    for rows in divide_all(table, most_tokens):
+        check_stop()
+        batch = lay_out(table, rows, filling, device)
+        total += float(loss.total(batch))
+        answers += len(batch.targets)
+    return total / answers
+
+
+def divide_all(table: TokenTable, most_tokens: int) -> list[list[int]]:
+    """Divide a whole split into micro-batches, a limited number of rows at a time."""
+    ordered = sorted(range(len(table)), key=lambda row: (int(table.lengths[row]), row))
+    return [
+        group
+        for start in range(0, len(ordered), 64)
+        for group in divide(ordered[start : start + 64], table.lengths, most_tokens)
+    ]
+
+
+def sample_questions(
+    chat: ChatFormat, examples: list[Example], most_tokens: int
+) -> list[SampleQuestion]:
+    """Prepare the questions of a few examples; one that does not fit is passed over."""
+    prepared = [_prepare(chat, example) for example in examples]
+    return [
+        question
+        for question in prepared
+        if question is not None and len(question.prompt_ids) + _ANSWER_TOKENS <= most_tokens
+    ]
+
+
+def _prepare(chat: ChatFormat, example: Example) -> SampleQuestion | None:
+    if not example.messages:
+        ids = chat.encode_text(example.text)
+        head, tail = ids[:_PASSAGE_PROMPT_TOKENS], ids[_PASSAGE_PROMPT_TOKENS:][:_ANSWER_TOKENS]
+        decode = chat.tokenizer.decode
+        return SampleQuestion(str(decode(head)), str(decode(tail)), head)
+    *history, answer = example.messages
+    if not history:
+        return None
+    try:
+        prompt = chat.encode_prompt(history)
+    except UnusableConversationError:
+        return None
+    return SampleQuestion(_last_question(history), answer["content"], prompt)
+
+
+def _last_question(history: list[Message]) -> str:
+    return history[-1]["content"]
+
+
+@torch.no_grad()
+def answer(
+    model: Any,  # noqa: ANN401 (peft ships no types)
+    chat: ChatFormat,
+    prompt_ids: list[int],
+    check_stop: Callable[[], None],
+) -> str:
+    """Return the model's most likely answer, word by word, without any chance in it."""
+    given: list[int] = []
+    cache = None
+    device = next(model.parameters()).device
+    ids = torch.tensor([prompt_ids], device=device)
+    deadline = time.monotonic() + _SECONDS_PER_ANSWER
+    while len(given) < _ANSWER_TOKENS and time.monotonic() < deadline:
+        check_stop()
+        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        token = int(output.logits[0, -1].argmax())
+        if token in chat.stop_ids:
+            break
+        given.append(token)
+        cache = output.past_key_values
+        ids = torch.tensor([[token]], device=device)
+    return str(chat.tokenizer.decode(given, skip_special_tokens=True)).strip()

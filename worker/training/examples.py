@@ -1,0 +1,67 @@
+"""The frozen examples of a run, read line by line so that memory does not grow with them."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypedDict
+
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = ("train", "validation")
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Message(TypedDict):
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation whose assistant turns are learned, or a passage that is learned whole."""
+
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+
+
+def data_file(run_folder: Path, split: Split) -> Path:
+    return run_folder / "data" / f"{split}.jsonl"
+
+
+def read_examples(path: Path) -> Iterator[Example]:
+    """Yield the examples of a file; a file that is not there holds none."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.strip():
+                continue
+            entry = json.loads(line)
+            if "messages" in entry:
+                yield Example(
+                    messages=tuple(
+                        Message(role=message["role"], content=message["content"])
+                        for message in entry["messages"]
+                    )
+                )
+            else:
+                yield Example(text=entry["text"])
+
+
+def first_examples(path: Path, count: int) -> list[Example]:
+    return list(islice(read_examples(path), count))
+
+
+def data_sha256(run_folder: Path) -> str:
+    """Return the SHA-256 over the bytes of all splits, in their order."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        path = data_file(run_folder, split)
+        digest.update(f"{split}\n".encode())
+        if path.exists():
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+    return digest.hexdigest()

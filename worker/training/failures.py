@@ -1,0 +1,125 @@
+"""Why a run cannot go on, as sentences: what happened, why, and what to do next."""
+
+import errno
+import traceback
+from typing import Final
+
+_DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OUT_OF_MEMORY_MARKS: Final = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_DETAILS_LENGTH: Final = 8000
+
+
+class TrainingFailureError(Exception):
+    """The run ends here, with a reason that a person can act on.
+
+    Attributes:
+        code: one of the contract's codes.
+        permanent: whether trying again without a change would end the same way.
+    """
+
+    def __init__(
+        self, code: str, reason: str, next_step: str, *, details: str = "", permanent: bool = True
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.next_step = next_step
+        self.details = details
+        self.permanent = permanent
+
+    def as_event(self) -> dict[str, str | bool]:
+        return {
+            "code": self.code,
+            "reason": self.reason,
+            "next_step": self.next_step,
+            "details": self.details,
+            "permanent": self.permanent,
+        }
+
+
+def not_finite(step: int, what: str) -> TrainingFailureError:
+    """The loss or its gradient left the numbers that a computer can hold."""
+    return TrainingFailureError(
+        "nan_loss",
+        "The training lost its way: the steps were so large that the model's numbers grew beyond "
+        "what can be calculated.",
+        "Start again with a learning rate ten times lower.",
+        details=f"{what} was not finite at step {step}",
+    )
+
+
+def disk_full(needed_bytes: int, free_bytes: int, details: str = "") -> TrainingFailureError:
+    return TrainingFailureError(
+        "disk_full",
+        "The disk of the machine that trains is full, so the progress could not be saved. "
+        f"{needed_bytes:,} bytes are needed and {free_bytes:,} are free. "
+        "What was saved before is unharmed.",
+        "Make room on that disk; the training then goes on from where it was last saved.",
+        details=details,
+        permanent=False,
+    )
+
+
+def no_usable_examples(left_out: int) -> TrainingFailureError:
+    return TrainingFailureError(
+        "no_usable_examples",
+        "None of the examples can be learned from"
+        + (
+            f": {left_out:,} were left out because no answer was left in them." if left_out else "."
+        ),
+        "Look at the examples: each needs an answer, or a text of at least two words.",
+    )
+
+
+def base_model_missing(name: str, details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "base_model_missing",
+        f"The base model {name} cannot be loaded: its files are missing or damaged.",
+        "Ask the person who runs Tailor to fetch the model again, or choose another one.",
+        details=details,
+    )
+
+
+def base_model_changed(name: str, details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "base_model_changed",
+        f"The files of the base model {name} are not the ones this training was started with.",
+        "Start a new training: it will use the model as it is now.",
+        details=details,
+    )
+
+
+def base_model_refused(name: str, why: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "base_model_missing",
+        f"The base model {name} is not safe to load: {why}.",
+        "Choose another base model.",
+    )
+
+
+def out_of_memory(details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "out_of_memory",
+        "The machine's memory is too small for this base model with these settings.",
+        "Choose a smaller base model, or start again with shorter examples.",
+        details=details,
+    )
+
+
+def describe(error: BaseException, free_bytes: int) -> TrainingFailureError:
+    """Turn whatever ended the run into a failure that can be shown and stored."""
+    if isinstance(error, TrainingFailureError):
+        return error
+    details = "".join(traceback.format_exception(error))[-_DETAILS_LENGTH:]
+    if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS:
+        return disk_full(2 * 1024**2, free_bytes, details)
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY_MARKS):
+        return out_of_memory(details)
+    return TrainingFailureError(
+        "unexpected",
+        "The training ended because of a fault that Tailor did not foresee.",
+        "Try again. If it happens again, show the details to the person who runs Tailor.",
+        details=details,
+        permanent=False,
+    )

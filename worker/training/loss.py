@@ -1,0 +1,100 @@
+"""The loss at the answers, and nothing calculated anywhere else.
+
+A language model's head is its largest single product: hidden size times vocabulary, for each
+token. So only the hidden states that tell an answer token go through it, in chunks, and each
+chunk's gradient is taken at once, so that the scores of the whole vocabulary never pile up.
+
+Some models do more after the head (a soft cap, a scale). Whether the short way is the same as the
+model's own is not guessed from names but tried once on a few tokens; where it is not, the model's
+own full scores are used.
+"""
+
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from worker.training.batches import MicroBatch
+
+_POSITIONS_AT_ONCE: Final = 1024
+_PROBE_TOKENS: Final = 7
+
+
+class AnswerLoss:
+    """Sums the cross-entropy over a micro-batch's answer tokens.
+
+    Attributes:
+        is_short: whether the head is applied at the answers only.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._head: Any = model.get_output_embeddings()
+        self.is_short = self._short_way_is_right()
+
+    def total(self, batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
+        """Return scale times the summed loss."""
+        if not self.is_short:
+            logits = self._model(input_ids=batch.ids, use_cache=False).logits
+            logits = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
+            return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
+        hidden = self._hidden(batch.ids)
+        chosen = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+        loss: torch.Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
+            chosen, self._head.weight, self._head.bias, batch.targets, scale
+        )
+        return loss
+
+    def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self._model.base_model(input_ids=ids, use_cache=False)[0]
+        return hidden
+
+    @torch.no_grad()
+    def _short_way_is_right(self) -> bool:
+        """Compare both ways on a few tokens."""
+        if type(self._head) is not torch.nn.Linear or self._model.base_model is self._model:
+            return False
+        was_training = self._model.training
+        self._model.eval()
+        vocabulary = self._head.weight.shape[0]
+        ids = torch.arange(_PROBE_TOKENS, device=self._head.weight.device)[None] % vocabulary
+        full = self._model(input_ids=ids, use_cache=False).logits.float()
+        short = self._head(self._hidden(ids)).float()
+        self._model.train(was_training)
+        return full.shape == short.shape and torch.allclose(full, short, rtol=1e-3, atol=1e-4)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Head and cross-entropy in one, for a head that is not trained."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,  # noqa: ANN401 (torch gives it no type)
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        needs_gradient = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(hidden) if needs_gradient else None
+        for start in range(0, len(targets), _POSITIONS_AT_ONCE):
+            here = slice(start, start + _POSITIONS_AT_ONCE)
+            logits = functional.linear(hidden[here], weight, bias).float()
+            wanted = targets[here, None]
+            log_sum = logits.logsumexp(dim=-1, keepdim=True)
+            total += (log_sum - logits.gather(1, wanted)).sum()
+            if gradient is not None:
+                # Softmax minus one at the target: the gradient of the cross-entropy.
+                slope = logits.sub_(log_sum).exp_()
+                slope.scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0))
+                torch.mm(slope.mul_(scale).to(weight.dtype), weight, out=gradient[here])
+        ctx.save_for_backward(gradient)
+        return total * scale
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # type: ignore[override] # noqa: ANN401
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream, None, None, None, None

@@ -1,0 +1,60 @@
+"""The training process: `python -m worker.training.main --run-folder PATH --fence N`.
+
+It writes events to standard output as JSON lines and ends with 0 after a result, 3 after a
+failure, 4 after it was asked to stop and has saved. It says its first sentence before it imports
+what takes seconds to import.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from worker.training.events import EventWriter
+from worker.training.process import keep_memory, share_the_processor, stay_offline
+from worker.training.stopping import StopFlag, StoppedError
+
+SUCCEEDED: Final = 0
+FAILED: Final = 3
+STOPPED: Final = 4
+
+
+def main() -> int:
+    """Run, and turn whatever ends the run into an event and an exit code."""
+    parser = argparse.ArgumentParser(description="Train an adapter from a run's folder.")
+    parser.add_argument("--run-folder", type=Path, required=True)
+    parser.add_argument("--fence", type=int, required=True)
+    arguments = parser.parse_args()
+    events = EventWriter.on_standard_output()
+    stop = StopFlag()
+    stop.listen()
+    stay_offline()
+    share_the_processor()
+    keep_memory()
+    events.emit("phase", phase="loading_data", message="Reading your examples")
+    try:
+        from worker.training.loop import run_training
+
+        run_training(arguments.run_folder.resolve(), arguments.fence, events, stop)
+    except StoppedError as stopped:
+        events.emit("stopped", step=stopped.step)
+        return STOPPED
+    except BrokenPipeError:
+        # Nobody listens any more: the run is someone else's by now.
+        return STOPPED
+    except Exception as error:  # noqa: BLE001 (the task's boundary: every end becomes an event)
+        from worker.training.failures import describe
+
+        free = shutil.disk_usage(arguments.run_folder.parent).free
+        events.emit("failure", **describe(error, free).as_event())
+        return FAILED
+    return SUCCEEDED
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    # Libraries' threads and exit hooks have nothing to add to what is on the disk by now.
+    os._exit(code)

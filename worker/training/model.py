@@ -1,0 +1,140 @@
+"""The base model, loaded without trusting it, frozen, and wearing a fresh adapter."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from app.base_models.files import UnreadableModelError, fingerprint
+from app.runs.recipe import Recipe
+from worker.training import failures
+
+# Keys with which a configuration can make transformers fetch or run code that is not its own.
+_REFUSED_KEYS: Final = (
+    "auto_map",
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "_attn_implementation_autoset",
+    "_experts_implementation",
+    "_experts_implementation_internal",
+    "attn_implementation",
+    "experts_implementation",
+    "custom_pipelines",
+    "trust_remote_code",
+    "use_kernels",
+    "quantization_config",
+)
+_CHECKED_FILES: Final = ("config.json", "tokenizer_config.json", "generation_config.json")
+
+
+def check_base_model(recipe: Recipe) -> None:
+    """Refuse a base model that is gone, changed since the run was planned, or dangerous.
+
+    Raises:
+        TrainingFailureError: saying which.
+    """
+    folder, name = recipe.base_model_folder, recipe.base_model_name
+    try:
+        found = fingerprint(folder)
+    except (OSError, UnreadableModelError) as error:
+        raise failures.base_model_missing(name, str(error)) from error
+    if found != recipe.base_model_fingerprint:
+        raise failures.base_model_changed(
+            name, f"fingerprint {found}, expected {recipe.base_model_fingerprint}"
+        )
+    for file_name in _CHECKED_FILES:
+        if (folder / file_name).exists():
+            _refuse_dangerous_keys(folder / file_name, name)
+
+
+def _refuse_dangerous_keys(path: Path, name: str) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise failures.base_model_missing(name, f"{path.name}: {error}") from error
+    if (key := _find_refused(content)) is not None:
+        raise failures.base_model_refused(name, f"its {path.name} asks for “{key}”")
+
+
+def _find_refused(content: object) -> str | None:
+    """Return a refused key that is set anywhere in a configuration."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key in _REFUSED_KEYS and value not in (None, False, [], {}):
+                return str(key)
+            if (inner := _find_refused(value)) is not None:
+                return inner
+    elif isinstance(content, list):
+        for value in content:
+            if (inner := _find_refused(value)) is not None:
+                return inner
+    return None
+
+
+def load_tokenizer(recipe: Recipe) -> Tokenizer:
+    """Load the tokenizer and see to it that it can fill up rows."""
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+            recipe.base_model_folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise failures.base_model_missing(recipe.base_model_name, str(error)) from error
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        # Any token can fill a row, as nothing is learned there; the vocabulary stays as it is.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """Load the frozen base model."""
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            recipe.base_model_folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise failures.base_model_missing(recipe.base_model_name, str(error)) from error
+    model.requires_grad_(requires_grad=False)
+    return model.to(device)
+
+
+def attach_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:  # noqa: ANN401 (peft ships no types)
+    """Put a fresh LoRA adapter, in fp32, on every linear layer but the output head.
+
+    The adapter's random start follows the recipe's seed, whatever was drawn before.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(recipe.seed)
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        bias="none",
+    )
+    return get_peft_model(model, config)
+
+
+def adapter_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return what is trained, by name, in a fixed order."""
+    return {name: p for name, p in sorted(model.named_parameters()) if p.requires_grad}
+
+
+def base_sha256(model: torch.nn.Module) -> str:
+    """Return a digest over the bits of all frozen weights and buffers."""
+    digest = hashlib.sha256()
+    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    for name, tensor in sorted({**frozen, **dict(model.named_buffers())}.items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
+        content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(memoryview(content.numpy()))
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""What the training process asks of its surroundings before anything heavy is imported."""
+
+import ctypes
+import os
+import sys
+from typing import Final
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_TOP_PAD: Final = -2
+_M_MMAP_THRESHOLD: Final = -3
+
+
+def stay_offline() -> None:
+    """Keep every library from asking the network for anything."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        TRANSFORMERS_VERBOSITY="error",
+        TQDM_DISABLE="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+    )
+
+
+def share_the_processor() -> None:
+    """Let a thread that waits for the others sleep instead of spinning.
+
+    Must stand in the environment before torch loads its OpenMP library. Alone on the machine,
+    spinning is a little faster; beside the pages and the chat it made steps many times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory for the next step instead of handing it back each time.
+
+    Each step allocates and frees the same large blocks; giving them back to the kernel and
+    getting zeroed pages again cost up to a quarter of the time (measured on two cores).
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):  # musl has none
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    libc.mallopt(_M_TOP_PAD, 1 << 26)

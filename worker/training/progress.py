@@ -1,0 +1,97 @@
+"""Where a run stands: what a checkpoint remembers besides tensors, and how fast it goes."""
+
+import resource
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+
+_SPEED_WINDOW_SECONDS: Final = 10.0
+_LEAST_SECONDS_BETWEEN_REPORTS: Final = 0.5
+
+
+@dataclass
+class RunState:
+    """Everything that the rest of the run depends on, as plain data.
+
+    Attributes:
+        epoch: the epoch whose updates are under way, from 0.
+        updates_done: how many updates of that epoch are done.
+        evaluated_step: the last step at which held-out questions were asked.
+        epoch_loss: summed over the answer tokens of this epoch.
+        span_loss: summed over the answer tokens since the last reported metrics.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    updates_done: int = 0
+    evaluated_step: int = 0
+    tokens_seen: int = 0
+    seconds: float = 0.0
+    epoch_loss: float = 0.0
+    epoch_answers: int = 0
+    last_epoch_loss: float = 0.0
+    span_loss: float = 0.0
+    span_answers: int = 0
+    loss_before: float | None = None
+    best_loss: float | None = None
+    best_step: int | None = None
+    peak_memory_bytes: int = 0
+    base_answers: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in content.items() if name in known})
+
+
+class Speedometer:
+    """Tokens per second and time left, from the last few seconds of training alone."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, int]] = deque()
+        self._seconds = 0.0
+        self._last_report = float("-inf")
+
+    def add(self, seconds: float, tokens: int) -> None:
+        self._steps.append((seconds, tokens))
+        self._seconds += seconds
+        while len(self._steps) > 1 and self._seconds - self._steps[0][0] > _SPEED_WINDOW_SECONDS:
+            self._seconds -= self._steps.popleft()[0]
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(tokens for _, tokens in self._steps) / max(self._seconds, 1e-9)
+
+    def seconds_left(self, steps_left: int) -> float:
+        return steps_left * self._seconds / max(len(self._steps), 1)
+
+    def report_is_due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last_report < _LEAST_SECONDS_BETWEEN_REPORTS:
+            return False
+        self._last_report = now
+        return True
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return the memory in use now, on the device that trains."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return peak_memory_bytes(device)
+    return pages * resource.getpagesize()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,72 @@
+"""The adapter's folder as plain peft reads it, with the tokenizer and chat template it needs."""
+
+import copy
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import get_peft_model_state_dict
+from safetensors.torch import save
+from transformers import GenerationConfig
+
+from app.runs.recipe import Recipe
+from worker.training.chat_templates import ChatFormat
+from worker.training.durable_files import (
+    file_sha256,
+    folder_bytes,
+    fsync_file,
+    fsync_folder,
+    write_durably,
+)
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    folder: str
+    sha256: str
+    size_bytes: int
+
+
+def save_adapter(
+    run_folder: Path,
+    fence: int,
+    model: Any,  # noqa: ANN401 (peft ships no types)
+    chat: ChatFormat,
+    recipe: Recipe,
+) -> SavedAdapter:
+    """Write `.adapter-<fence>`; whoever holds the run gives it its final name."""
+    folder = run_folder / f".adapter-{fence}"
+    for leftover in run_folder.glob(".adapter-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in sorted(get_peft_model_state_dict(model).items())
+    }
+    sha256 = write_durably(
+        folder / "adapter_model.safetensors", save(weights, metadata={"format": "pt"})
+    )
+    config = copy.deepcopy(model.peft_config["default"])
+    config.inference_mode = True
+    config.base_model_name_or_path = recipe.base_model_name
+    content = config.to_dict()
+    content["target_modules"] = sorted(content["target_modules"])
+    write_durably(
+        folder / "adapter_config.json", json.dumps(content, indent=2, sort_keys=True).encode()
+    )
+    chat.tokenizer.save_pretrained(folder)
+    stop_ids = sorted(chat.stop_ids)
+    GenerationConfig(
+        eos_token_id=stop_ids, pad_token_id=chat.tokenizer.pad_token_id, do_sample=False
+    ).save_pretrained(folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
+            fsync_file(path)
+    fsync_folder(folder)
+    fsync_folder(run_folder)
+    if file_sha256(folder / "adapter_model.safetensors") != sha256:
+        raise OSError("the adapter's file does not hold what was written to it")
+    return SavedAdapter(folder.name, sha256, folder_bytes(folder))
