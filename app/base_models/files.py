@@ -7,14 +7,18 @@ format description: https://github.com/huggingface/safetensors#format
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInputError
 
-_MOST_HEADER_BYTES = 100 * 1024**2
+MOST_CONFIGURATION_BYTES = 16 * 1024**2
+"""More than any real configuration; read into memory whole, so bounded."""
+_MOST_HEADER_BYTES = 32 * 1024**2
 _CHUNK_BYTES = 1024**2
+_MOST_TOKENS = 2**31
 
 WANTED_NAMES = frozenset(
     {
@@ -64,33 +68,46 @@ def model_files(folder: Path) -> list[Path]:
     )
 
 
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 over the names and sums of all files of the model."""
+def fingerprint(folder: Path, between: Callable[[], None] = lambda: None) -> str:
+    """Return the SHA-256 over the names and sums of all files of the model.
+
+    Args:
+        folder: where the files lie.
+        between: called again and again meanwhile; what it raises ends the reading.
+    """
     total = hashlib.sha256()
     for path in model_files(folder):
-        total.update(f"{path.name}:{_file_sha256(path)}\n".encode())
+        total.update(f"{path.name}:{_file_sha256(path, between)}\n".encode())
     return total.hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object of a sensible size.
 
     Raises:
-        UnreadableModelError: if the file is missing or holds something else.
+        UnreadableModelError: if the file is missing, too large, or holds something else.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         raise UnreadableModelError(
             f"{path.name} is missing.",
             next_step="A base model is a folder with config.json, *.safetensors and a tokenizer.",
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_CONFIGURATION_BYTES + 1)
+        value = json.loads(content) if len(content) <= MOST_CONFIGURATION_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableModelError(
-            f"{path.name} cannot be read.", why=str(error), next_step="Fetch the model again."
+            f"{path.name} cannot be read.",
+            why="It is damaged, or it is not JSON.",
+            next_step="Fetch the model again.",
         ) from error
     if not isinstance(value, dict):
-        raise UnreadableModelError(f"{path.name} does not hold a JSON object.")
+        raise UnreadableModelError(
+            f"{path.name} cannot be used.",
+            why="It is far too large, or it does not hold a JSON object.",
+            next_step="Fetch the model again, or choose another one.",
+        )
     return value
 
 
@@ -103,12 +120,14 @@ def read_shape(folder: Path) -> ModelShape:
     config = read_json(folder / "config.json")
     text_config = config.get("text_config")
     shapes = {**config, **text_config} if isinstance(text_config, dict) else config
-    architectures = config.get("architectures") or ["unknown"]
-    context = shapes.get("max_position_embeddings") or shapes.get("n_positions") or 2048
+    architectures = config.get("architectures")
+    context = shapes.get("max_position_embeddings") or shapes.get("n_positions")
     return ModelShape(
-        architecture=str(architectures[0]),
+        architecture=str(architectures[0])
+        if isinstance(architectures, list) and architectures
+        else "unknown",
         parameters=sum(_count_parameters(path) for path in sorted(folder.glob("*.safetensors"))),
-        context_length=int(context),
+        context_length=context if isinstance(context, int) and 0 < context < _MOST_TOKENS else 2048,
     )
 
 
@@ -130,10 +149,10 @@ def read_header(path: Path) -> dict[str, Any]:
         )
         if path.stat().st_size < 8 + length + end:
             raise ValueError("the file is cut short")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableModelError(
             f"{path.name} is not a whole safetensors file.",
-            why=str(error),
+            why="It is cut short or damaged, or it is something else under that name.",
             next_step="Fetch the model again.",
         ) from error
     return dict(header)
@@ -141,14 +160,22 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def _count_parameters(path: Path) -> int:
     header = read_header(path)
-    return sum(
-        math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
-    )
+    try:
+        return sum(
+            math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+        )
+    except (KeyError, TypeError) as error:
+        raise UnreadableModelError(
+            f"{path.name} is not a whole safetensors file.",
+            why="It does not say how large its parts are.",
+            next_step="Fetch the model again.",
+        ) from error
 
 
-def _file_sha256(path: Path) -> str:
+def _file_sha256(path: Path, between: Callable[[], None]) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+            between()
     return digest.hexdigest()

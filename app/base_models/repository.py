@@ -25,14 +25,29 @@ def ready_models(session: Session) -> Sequence[BaseModel]:
     ).all()
 
 
-def by_hub_id(session: Session, hub_id: str) -> BaseModel | None:
-    """The newest row for a model of the hub, whatever its status."""
+def of_hub(session: Session, hub_id: str) -> Sequence[BaseModel]:
+    """All rows for a model of the hub, the newest first."""
     return session.scalars(
         select(BaseModel)
         .where(BaseModel.hub_id == hub_id)
-        .order_by(BaseModel.created_at.desc())
-        .limit(1)
+        .order_by(BaseModel.created_at.desc(), BaseModel.id)
+    ).all()
+
+
+def one_at_a_time(session: Session, subject: str) -> None:
+    """Until the commit, let nobody else past here with the same subject.
+
+    SQLite has one writer anyway; on PostgreSQL two requests could both find nothing and both add.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(subject))))
+
+
+def is_cancel_requested(session: Session, base_model_id: str) -> bool:
+    moment = session.scalars(
+        select(BaseModel.cancel_requested_at).where(BaseModel.id == base_model_id)
     ).first()
+    return moment is not None
 
 
 def by_folder(session: Session, folder: str) -> BaseModel | None:

@@ -8,7 +8,9 @@ the data folder, or comes from TAILOR_SECRET_KEY; a copy of the database alone g
 import base64
 import binascii
 import os
+import re
 import secrets
+from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -16,11 +18,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.orm import Session
 
 from app.base_models import repository
-from app.errors import DomainError
+from app.errors import DomainError, InvalidInputError
 from app.settings import Settings
 from app.storage.folders import Storage, write_atomically
 
 HUB_TOKEN: Final = "hub_token"  # noqa: S105 (the secret's name)
+_TOKEN: Final = re.compile(r"[!-~]{4,500}")
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 
@@ -36,13 +39,40 @@ class SecretKeyError(DomainError):
         )
 
 
+class UnusableTokenError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This cannot be an access token.",
+            why="A token is one word of letters, digits and signs.",
+            next_step="Copy it once more from your settings on the hub.",
+            field="token",
+        )
+
+
+def store_hub_token(session: Session, settings: Settings, storage: Storage, token: str) -> None:
+    """Keep the hub's token.
+
+    Raises:
+        UnusableTokenError: if it could not be sent in a request's header.
+    """
+    token = token.strip()
+    if not _TOKEN.fullmatch(token):
+        raise UnusableTokenError
+    store_secret(session, settings, storage, HUB_TOKEN, token)
+
+
+def forget_hub_token(session: Session) -> None:
+    repository.delete_secret(session, HUB_TOKEN)
+
+
+def has_hub_token(session: Session) -> bool:
+    return repository.has_secret(session, HUB_TOKEN)
+
+
 def store_secret(
     session: Session, settings: Settings, storage: Storage, name: str, value: str
 ) -> None:
-    """Encrypt and keep a secret in place of an earlier one; an empty one is forgotten."""
-    if not value:
-        repository.delete_secret(session, name)
-        return
+    """Encrypt and keep a secret in place of an earlier one."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
     sealed = AESGCM(_key(settings, storage)).encrypt(nonce, value.encode(), name.encode())
     repository.put_secret(session, name, base64.b64encode(nonce + sealed).decode())
@@ -57,12 +87,12 @@ def read_secret(session: Session, settings: Settings, storage: Storage, name: st
     ciphertext = repository.secret_ciphertext(session, name)
     if ciphertext is None:
         return ""
-    raw = base64.b64decode(ciphertext)
     try:
+        raw = base64.b64decode(ciphertext)
         opened = AESGCM(_key(settings, storage)).decrypt(
             raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], name.encode()
         )
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:
         raise SecretKeyError("It was encrypted with another key.") from error
     return opened.decode()
 
@@ -73,8 +103,21 @@ def _key(settings: Settings, storage: Storage) -> bytes:
         return _checked(given)
     path = storage.folder("keys") / "secret.key"
     if not path.exists():
-        write_atomically(path, base64.b64encode(os.urandom(_KEY_BYTES)))
-    return _checked(path.read_text(encoding="ascii"))
+        _make_key(path)
+    return _checked(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def _make_key(path: Path) -> None:
+    """Make the key such that two processes at once end up with the same one."""
+    temporary = path.with_name(f".secret.key.{secrets.token_hex(4)}")
+    write_atomically(temporary, base64.b64encode(os.urandom(_KEY_BYTES)))
+    try:
+        # A hard link fails where the name exists, so the first one wins.
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
 
 
 def _checked(text: str) -> bytes:

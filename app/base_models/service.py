@@ -1,27 +1,40 @@
 """What can be done with base models."""
 
-from pathlib import Path
-from re import fullmatch
-from typing import Any, Final
+import logging
+import re
+from collections.abc import Sequence
+from typing import Final
 
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.base_models import repository
 from app.base_models.description import write_description
+from app.base_models.errors import (
+    BuiltInError,
+    BusyError,
+    InUseError,
+    MissingNameError,
+    NotAHubNameError,
+    NotARevisionError,
+    NotReadyError,
+    UnknownBaseModelError,
+)
 from app.base_models.fetching import OfflineError
-from app.base_models.files import fingerprint, read_shape
-from app.base_models.safety import check_folder
+from app.base_models.files import fingerprint, model_files, read_shape
 from app.base_models.shelf import HUB_ID_PATTERN, ShelfModel
 from app.base_models.tables import BaseModel, BaseModelStatus
 from app.clock import now
-from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.jobs import CHECK_BASE_MODEL, FETCH_BASE_MODEL, send_after_commit
-from app.settings import Settings
+from app.settings import REPOSITORY_ROOT, Settings
 from app.storage.folders import Storage
+from app.text import one_line
+
+logger = logging.getLogger(__name__)
 
 STARTER_ID: Final = "starter"
-STARTER_FOLDER: Final = Path(__file__).resolve().parent / "starter"
-
+STARTER_FOLDER: Final = REPOSITORY_ROOT / "app" / "base_models" / "starter"
 BUSY: Final = (
     BaseModelStatus.WAITING,
     BaseModelStatus.DOWNLOADING,
@@ -29,6 +42,9 @@ BUSY: Final = (
     BaseModelStatus.CHECKING,
 )
 """Statuses in which a worker is at it, or will be."""
+_ASKED_REVISION: Final = "asked_revision"
+_REVISION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+_LONGEST_NAME: Final = 200
 
 
 def register_built_in(session: Session, storage: Storage) -> BaseModel:
@@ -41,6 +57,8 @@ def register_built_in(session: Session, storage: Storage) -> BaseModel:
     model.folder = str(STARTER_FOLDER)
     model.fingerprint = fingerprint(STARTER_FOLDER)
     model.status = BaseModelStatus.READY
+    model.total_bytes = sum(path.stat().st_size for path in model_files(STARTER_FOLDER))
+    model.downloaded_bytes = model.total_bytes
     model.facts = {
         "licence": "Apache-2.0",
         "languages": "Simple English",
@@ -57,15 +75,29 @@ def register_built_in(session: Session, storage: Storage) -> BaseModel:
 
 
 def find(session: Session, base_model_id: str) -> BaseModel:
-    """Return a base model.
-
-    Raises:
-        NotFoundError: if there is none with this id.
-    """
+    """Return a base model, or raise UnknownBaseModelError."""
     model = repository.get(session, base_model_id)
     if model is None:
-        raise NotFoundError("This base model does not exist.")
+        raise UnknownBaseModelError
     return model
+
+
+def find_ready(session: Session, base_model_id: str) -> BaseModel:
+    """Return a base model that can be trained.
+
+    Raises:
+        UnknownBaseModelError: if there is none with this id.
+        NotReadyError: if it is not downloaded and checked.
+    """
+    model = find(session, base_model_id)
+    if model.status is not BaseModelStatus.READY:
+        raise NotReadyError(model.name)
+    return model
+
+
+def all_models(session: Session) -> Sequence[BaseModel]:
+    """Return every base model that Tailor knows, the oldest first."""
+    return repository.all_models(session)
 
 
 def download_from_shelf(
@@ -73,9 +105,16 @@ def download_from_shelf(
 ) -> BaseModel:
     """Ask for a download, or take up one that was stopped."""
     facts = entry.model_dump(exclude={"slug", "name", "hub_id", "revision"})
-    return _download(
-        session, settings, entry.hub_id, entry.revision, entry.name, facts, user_id, entry.slug
+    model = BaseModel(
+        hub_id=entry.hub_id,
+        revision=entry.revision,
+        name=entry.name,
+        shelf_slug=entry.slug,
+        facts=facts,
+        total_bytes=entry.size_bytes,
+        created_by_id=user_id,
     )
+    return _download(session, settings, model)
 
 
 def download_from_hub(
@@ -84,127 +123,142 @@ def download_from_hub(
     """Ask for the download of any model on the hub.
 
     Raises:
-        InvalidInputError: if the name or revision cannot be one of the hub's.
+        NotAHubNameError: if the name cannot be one of the hub's.
+        NotARevisionError: if the revision cannot be one.
+        OfflineError: if the host switched the hub off.
     """
     hub_id, revision = hub_id.strip().strip("/"), revision.strip()
-    if not fullmatch(HUB_ID_PATTERN, hub_id):
-        raise InvalidInputError(
-            "This is not a model's name on the hub.",
-            why="A name has two parts, such as Qwen/Qwen3-0.6B.",
-            next_step="Copy it from the top of the model's page.",
-            field="hub_id",
-        )
-    if revision and not fullmatch(r"[A-Za-z0-9][\w.-]{0,79}", revision):
-        raise InvalidInputError(
-            "This is not a revision.",
-            why="A revision is a branch, a tag or a commit.",
-            next_step="Leave it empty to take the newest.",
-            field="revision",
-        )
-    return _download(
-        session, settings, hub_id, revision or None, hub_id.split("/")[1], {}, user_id, None
+    if not re.fullmatch(HUB_ID_PATTERN, hub_id, re.ASCII):
+        raise NotAHubNameError
+    if revision and not _REVISION.fullmatch(revision):
+        raise NotARevisionError
+    model = BaseModel(
+        hub_id=hub_id,
+        revision=revision or None,
+        name=hub_id.split("/")[1],
+        facts={},
+        created_by_id=user_id,
     )
+    return _download(session, settings, model)
 
 
-def _download(
-    session: Session,
-    settings: Settings,
-    hub_id: str,
-    revision: str | None,
-    name: str,
-    facts: dict[str, Any],
-    user_id: str,
-    slug: str | None,
-) -> BaseModel:
+def _download(session: Session, settings: Settings, wanted: BaseModel) -> BaseModel:
     if settings.offline:
         raise OfflineError
-    model = repository.by_hub_id(session, hub_id)
-    if model is None or (revision and model.revision not in {revision, None}):
-        model = BaseModel(
-            source="hub",
-            hub_id=hub_id,
-            revision=revision,
-            name=name,
-            shelf_slug=slug,
-            facts=facts,
-            total_bytes=int(facts.get("size_bytes", 0)),
-            created_by_id=user_id,
-        )
-        repository.add(session, model)
-    if model.status is BaseModelStatus.READY or model.status in BUSY[1:]:
-        return model
+    repository.one_at_a_time(session, f"base model {wanted.hub_id}")
+    model = _same_as(repository.of_hub(session, str(wanted.hub_id)), wanted.revision)
+    if model is None:
+        wanted.source = "hub"
+        # The row's revision becomes the commit; what was asked for is kept beside it.
+        wanted.facts = {**wanted.facts, _ASKED_REVISION: wanted.revision}
+        repository.add(session, wanted)
+        model = wanted
+    if model.status is not BaseModelStatus.READY:
+        continue_download(session, settings, model)
+    return model
+
+
+def _same_as(known: Sequence[BaseModel], revision: str | None) -> BaseModel | None:
+    for model in known:
+        if model.facts.get(_ASKED_REVISION) == revision:
+            return model
+        if revision is not None and model.revision == revision:
+            return model
+    return None
+
+
+def continue_download(session: Session, settings: Settings, model: BaseModel) -> None:
+    """Take up a download that was stopped or that failed; what is here already is kept.
+
+    Raises:
+        OfflineError: if the host switched the hub off.
+    """
+    if settings.offline:
+        raise OfflineError
+    if model.source != "hub" or model.status in BUSY[1:]:
+        return
     model.status = BaseModelStatus.WAITING
     model.problem = None
     model.cancel_requested_at = None
     model.attempts = 0
     session.flush()
     send_after_commit(session, FETCH_BASE_MODEL, model.id)
-    return model
 
 
-def stop_download(session: Session, model: BaseModel) -> None:
-    """Stop a download; what is here already is kept for the next time."""
-    if model.status is BaseModelStatus.WAITING and model.lease_owner is None:
+def stop(session: Session, model: BaseModel) -> None:
+    """Stop a download or a check; what is here already is kept for the next time."""
+    if model.status not in BUSY:
+        return
+    # Both at once: should a worker claim the row this very moment, it sees the wish.
+    model.cancel_requested_at = now()
+    if model.lease_owner is None:
         model.status = BaseModelStatus.CANCELLED
-    elif model.status in BUSY:
-        model.cancel_requested_at = now()
     session.flush()
+
+
+def try_again(session: Session, settings: Settings, model: BaseModel) -> None:
+    """Do once more what was stopped or failed: fetch what is missing, or check what lies there."""
+    if model.source == "hub" and not (settings.offline and model.folder):
+        continue_download(session, settings, model)
+    else:
+        check_again(session, model)
 
 
 def check_again(session: Session, model: BaseModel) -> None:
     """Check a model whose files lie there once more."""
-    if model.folder is None or model.status in BUSY:
+    if model.folder is None or model.source == "builtin" or model.status in BUSY:
         return
     model.status = BaseModelStatus.FETCHED
     model.problem = None
+    model.cancel_requested_at = None
     model.attempts = 0
     session.flush()
     send_after_commit(session, CHECK_BASE_MODEL, model.id)
 
 
-def register_folder(
-    session: Session, settings: Settings, path: str, name: str, licence: str, user_id: str
-) -> BaseModel:
-    """Register a folder on the server as a base model. For administrators alone.
+def rename(session: Session, storage: Storage, model: BaseModel, name: str) -> None:
+    """Give a model another name.
 
     Raises:
-        InvalidInputError: if the folder lies outside of what the host allows.
-        UnreadableModelError: if it holds no model that Tailor can read.
-        ConflictError: if it is registered already.
+        MissingNameError: if nothing was typed.
     """
-    folder = Path(path.strip()).expanduser()
-    if not path.strip() or not folder.is_absolute():
-        raise InvalidInputError(
-            "This is not a full path.",
-            why="A full path begins at the root, such as /srv/models/my-model.",
-            next_step="Enter the full path of the folder on the server.",
-            field="path",
-        )
-    folder = folder.resolve()
-    allowed = [root.resolve() for root in settings.model_folders]
-    if allowed and not any(folder.is_relative_to(root) for root in allowed):
-        raise InvalidInputError(
-            "This folder is not among those that may hold base models.",
-            why="The host allows only: " + ", ".join(map(str, allowed)) + ".",
-            next_step="Move the model there, or ask for TAILOR_MODEL_FOLDERS to be widened.",
-            field="path",
-        )
-    check_folder(folder)
-    if repository.by_folder(session, str(folder)) is not None:
-        raise ConflictError(
-            "This folder is registered already.", next_step="You find it in the list below."
-        )
-    model = BaseModel(
-        source="folder",
-        name=name.strip() or folder.name,
-        folder=str(folder),
-        facts={"licence": licence.strip()},
-        status=BaseModelStatus.FETCHED,
-        created_by_id=user_id,
-    )
-    repository.add(session, model)
-    send_after_commit(session, CHECK_BASE_MODEL, model.id)
-    return model
+    name = one_line(name, _LONGEST_NAME)
+    if not name:
+        raise MissingNameError
+    model.name = name
+    session.flush()
+    if model.status is BaseModelStatus.READY:
+        write_description(storage, model)
+
+
+def delete(session: Session, storage: Storage, model: BaseModel) -> None:
+    """Delete a model; downloaded files go after the commit, a registered folder stays as it is.
+
+    Raises:
+        BuiltInError: for Tailor Starter.
+        BusyError: while a worker is at it.
+        InUseError: while runs or versions were made with it.
+    """
+    if model.source == "builtin":
+        raise BuiltInError
+    if model.status in BUSY:
+        raise BusyError(model.name)
+    name, base_model_id = model.name, model.id
+    try:
+        with session.begin_nested():
+            repository.remove(session, model)
+    except IntegrityError as error:
+        # Runs and versions refer to their base model; the database knows them, this concept
+        # does not.
+        raise InUseError(name) from error
+
+    def remove_files(_: Session) -> None:
+        try:
+            storage.remove("models", base_model_id)
+        except OSError:
+            logger.exception("The files of base model %s are left over.", base_model_id)
+
+    event.listen(session, "after_commit", remove_files, once=True)
 
 
 def pending_base_models(session: Session) -> list[tuple[str, str]]:

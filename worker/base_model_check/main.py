@@ -2,63 +2,109 @@
 
 Runs as a process of its own with no secrets in its environment and a limit on processor time, since
 it is the first to touch files that came from elsewhere. Prints one JSON object on standard output:
-first_words, has_chat_template, has_pad_token; or problem.
+first_words, has_chat_template, has_pad_token; or problem (a word that app.base_models.checking
+knows) and details.
 """
 
 import json
 import os
 import resource
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from app.launcher.dependent import die_with_parent
 
-_WORDS = 12
+_WORDS = 16
 _GREETING = "Hello, how are you?"
+_MOST_DETAILS = 4000
+
+
+class CheckError(Exception):
+    """What is wrong, as one word for `problem`."""
 
 
 def _first_words(folder: Path) -> dict[str, object]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     # The library's own types promise less than its classes do.
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    tokenizer: Any = _loaded("tokenizer", AutoTokenizer, folder)
+    model = _loaded_model(folder)
+    said = _say(tokenizer, model, _prompt(folder))
+    return {
+        "first_words": said.strip(),
+        "has_chat_template": bool(tokenizer.chat_template),
+        "has_pad_token": tokenizer.pad_token is not None,
+    }
+
+
+def _loaded(problem: str, loader: Any, folder: Path, **options: object) -> Any:  # noqa: ANN401
+    try:
+        return loader.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
+    except (KeyError, ValueError) as error:
+        if "does not recognize this architecture" in str(error) or "model_type" in str(error):
+            raise CheckError("kind") from error
+        raise CheckError(problem) from error
+    except ImportError as error:
+        raise CheckError("kind") from error
+    except (RuntimeError, OSError, TypeError, AttributeError, LookupError) as error:
+        if isinstance(error, RuntimeError) and "memory" in str(error):
+            raise CheckError("memory") from error
+        raise CheckError(problem) from error
+
+
+def _loaded_model(folder: Path) -> Any:  # noqa: ANN401
+    from transformers import AutoModelForCausalLM
+
+    model, report = _loaded(
+        "weights",
+        AutoModelForCausalLM,
         folder,
-        local_files_only=True,
-        trust_remote_code=False,
         use_safetensors=True,
         dtype="auto",
-        low_cpu_mem_usage=True,
+        output_loading_info=True,
     )
-    model.eval()
-    has_template = bool(tokenizer.chat_template)
-    if has_template:
-        inputs = tokenizer.apply_chat_template(
-            [{"role": "user", "content": _GREETING}],
-            add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-        )
-    else:
-        inputs = tokenizer(_GREETING, return_tensors="pt")
-    inputs.pop("token_type_ids", None)
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        # The library would fill them with noise and say so in a log that nobody reads.
+        raise CheckError("incomplete")
+    return model.eval()
+
+
+def _prompt(folder: Path) -> list[int]:
+    """Return what the chat would give the model to read, by the very code of the chat."""
+    from worker.inference.errors import ChatServerError
+    from worker.inference.prompts import Prompter
+    from worker.inference.template_renderer import TemplateRenderer
+    from worker.training.chat_templates import UnusableConversationError
+    from worker.training.examples import Message
+
+    renderer = TemplateRenderer()
+    try:
+        prompter = Prompter(folder, folder, renderer)
+        ids = prompter.prompt([Message(role="user", content=_GREETING)], _WORDS).ids
+    except (ChatServerError, UnusableConversationError) as error:
+        raise CheckError("template") from error
+    finally:
+        renderer.close()
+    return ids or [0]
+
+
+def _say(tokenizer: Any, model: Any, ids: list[int]) -> str:  # noqa: ANN401
+    import torch
+
+    read = torch.tensor([ids])
     with torch.inference_mode():
         tokens = model.generate(
-            **inputs,
+            input_ids=read,
+            attention_mask=torch.ones_like(read),
             max_new_tokens=_WORDS,
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
         )
-    said = tokenizer.decode(tokens[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return {
-        "first_words": said.strip(),
-        "has_chat_template": has_template,
-        "has_pad_token": tokenizer.pad_token is not None,
-    }
+    return str(tokenizer.decode(tokens[0][len(ids) :], skip_special_tokens=True))
 
 
 def main() -> None:
@@ -67,12 +113,16 @@ def main() -> None:
     # Threads count together, so the limit on processor time is the wall time times the cores.
     limit = seconds * (os.cpu_count() or 1)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-    answer_stream = os.fdopen(os.dup(1), "w")
+    answer_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
         answer = _first_words(folder)
-    except Exception as error:  # noqa: BLE001 (the process boundary: whatever it is, it is told)
-        answer = {"problem": f"{type(error).__name__}: {error}"[:500]}
+    except CheckError as error:
+        answer = {"problem": str(error), "details": traceback.format_exc()[-_MOST_DETAILS:]}
+    except MemoryError:
+        answer = {"problem": "memory", "details": ""}
+    except Exception:  # noqa: BLE001 (the process boundary: whatever it is, it is told)
+        answer = {"problem": "speech", "details": traceback.format_exc()[-_MOST_DETAILS:]}
     json.dump(answer, answer_stream)
     answer_stream.flush()
 
