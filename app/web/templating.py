@@ -24,8 +24,13 @@ _form_token: ContextVar[str] = ContextVar("form_token", default="")
 _static_digests: dict[tuple[str, int], str] = {}
 
 
-def static(path: str) -> str:
-    """The address of a static file, with a digest of its contents so that caches can keep it."""
+def static(path: str, *, with_digest: bool = True) -> str:
+    """The address of a static file, with a digest of its contents so that caches can keep it.
+
+    The stylesheets name the fonts without a digest; a page that preloads one must do the same.
+    """
+    if not with_digest:
+        return f"/static/{path}"
     file = STATIC_FOLDER / path
     key = (path, file.stat().st_mtime_ns)
     if key not in _static_digests:

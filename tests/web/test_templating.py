@@ -156,6 +156,7 @@ def test_static_addresses_change_with_the_contents(
     assert static("a.css") == first
     (tmp_path / "a.css").write_text("b{color:red}")
     assert static("a.css") != first
+    assert static("a.css", with_digest=False) == "/static/a.css"
 
 
 def test_with_query() -> None:
