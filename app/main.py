@@ -19,7 +19,18 @@ from app.web.cookies import CookieJar, cookie_jar
 from app.web.error_pages import expected_errors, unforeseen
 from app.web.gate import Gate
 from app.web.lifespan import lifespan
-from app.web.pages import accounts, chat, health, home, people, projects, setup
+from app.web.pages import (
+    accounts,
+    base_models,
+    chat,
+    examples,
+    health,
+    home,
+    imports,
+    people,
+    projects,
+    setup,
+)
 from app.web.security import BodyLimit, HostCheck, SecurityHeaders
 from app.web.signing import Signer, load_signer
 from app.web.static_files import StaticFolder
@@ -32,6 +43,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     accounts.router,
     people.router,
     projects.router,
+    examples.router,
+    imports.router,
+    base_models.router,
     chat.router,
 )
 

@@ -24,6 +24,7 @@ from app.projects.errors import (
     WrongConfirmationError,
 )
 from app.projects.tables import Project, ProjectMember, Role
+from app.text import many_lines, one_line
 
 _RANK: Final = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
 _LONGEST_NAME: Final = 200
@@ -67,7 +68,7 @@ def create_project(
     session: Session, owner_id: str, name: str, goal: str = "", sample_slug: str | None = None
 ) -> Project:
     project = Project(
-        name=_checked_name(name), goal=goal.strip()[:_LONGEST_GOAL], sample_slug=sample_slug
+        name=_checked_name(name), goal=many_lines(goal, _LONGEST_GOAL), sample_slug=sample_slug
     )
     repository.add(session, project)
     owner = ProjectMember(project_id=project.id, user_id=owner_id, role=Role.OWNER)
@@ -77,7 +78,13 @@ def create_project(
 
 def change_project(session: Session, project: Project, name: str, goal: str) -> None:
     project.name = _checked_name(name)
-    project.goal = goal.strip()[:_LONGEST_GOAL]
+    project.goal = many_lines(goal, _LONGEST_GOAL)
+    session.flush()
+
+
+def choose_base_model(session: Session, project: Project, base_model_id: str) -> None:
+    """Choose what the next training starts from; versions made so far keep theirs."""
+    project.base_model_id = base_model_id
     session.flush()
 
 
@@ -117,9 +124,10 @@ def check_confirmation(project: Project, typed_name: str) -> None:
 
 
 def _checked_name(name: str) -> str:
-    if not name.strip():
+    name = one_line(name, _LONGEST_NAME)
+    if not name:
         raise MissingProjectNameError
-    return name.strip()[:_LONGEST_NAME]
+    return name
 
 
 def _member(session: Session, project: Project, user_id: str) -> ProjectMember:
