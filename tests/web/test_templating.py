@@ -216,3 +216,23 @@ def show(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     pages = DictLoader({"page.html": source})
     monkeypatch.setattr(environment, "loader", ChoiceLoader([pages, real]), raising=True)
     monkeypatch.setattr(templating, "_environment", environment)
+
+
+def test_no_template_uses_a_class_that_no_stylesheet_knows() -> None:
+    sheets = " ".join(file.read_text(encoding="utf-8") for file in STATIC_FOLDER.glob("css/*.css"))
+    known = set(re.findall(r"\.([a-z][\w-]*)", sheets))
+    known |= {name.split("__")[0] for name in known}
+    unknown = {
+        f"{template.relative_to(TEMPLATE_FOLDER)}: {name}"
+        for template in TEMPLATE_FOLDER.rglob("*.html")
+        for name in written_classes(template.read_text(encoding="utf-8"))
+        if name not in known
+    }
+    assert unknown == set()
+
+
+def written_classes(text: str) -> set[str]:
+    """The class names that stand in a template as they are; those put together are left out."""
+    attributes = " ".join(re.findall(r'class="([^"]*)"', text))
+    literal = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " ", attributes)
+    return {name for name in literal.split() if re.fullmatch(r"[a-z][\w-]*[a-z0-9]", name)}
