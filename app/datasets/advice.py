@@ -63,7 +63,7 @@ def advice_from(facts: Facts) -> Iterator[Advice]:
             "That is more than many models read at once: the part that does not fit is left "
             "away, and the run says how many examples it concerned. Shorter ones teach better.",
         )
-    if facts.with_html:
+    if facts.with_html >= 0.05 * facts.count and facts.with_html:
         yield Advice(
             "note",
             f"HTML marks stand in {facts.with_html:,} answers.",

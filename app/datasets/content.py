@@ -4,6 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+from app.datasets.readers.records import without_lone_surrogates
+
 Turn = dict[str, str]
 
 
@@ -36,4 +38,4 @@ def content_hash(
 def cleaned(text: str) -> str:
     """A text as the database can hold it and a person meant it."""
     without_zero = text.replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n")
-    return without_zero.encode("utf-8", "replace").decode("utf-8").strip()
+    return without_lone_surrogates(without_zero).strip()

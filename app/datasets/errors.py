@@ -97,14 +97,3 @@ class ReaderStoppedError(DomainError):
             next_step="Upload the file again; if it happens once more, save it as CSV and upload "
             "that.",
         )
-
-
-class SampleMissingError(DomainError):
-    status_code = 404
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This sample project is not there.",
-            why="Its examples are missing from this installation.",
-            next_step="Choose another sample project.",
-        )

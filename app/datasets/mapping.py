@@ -20,6 +20,12 @@ class PreviewExample:
     question: str
     answer: str
 
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        turns = [("system", self.instructions), ("user", self.question)]
+        messages = [{"role": role, "content": text} for role, text in turns if text]
+        return [*messages, {"role": "assistant", "content": self.answer or "–"}]
+
 
 def is_table(understood: dict[str, Any]) -> bool:
     return understood["format"] in _TABLES

@@ -20,7 +20,7 @@ from app.datasets.readers.drafts import Mapping
 from app.datasets.readers.limits import MAX_EXAMPLE_CHARACTERS
 from app.datasets.repository import Cursor, ExampleRepository, ImportRepository, Order, cursor_of
 from app.datasets.split import held_out_target
-from app.datasets.tables import Example, Import
+from app.datasets.tables import Example, Import, ImportStatus
 from app.datasets.uploads import remove_orphaned_folders, remove_upload
 from app.datasets.wording import shown_name
 from app.errors import NotFoundError
@@ -28,6 +28,8 @@ from app.jobs import IMPORT_EXAMPLES, INSPECT_IMPORT, send_after_commit
 from app.storage.folders import Storage
 
 PAGE_SIZE: Final = 50
+CLOSED: Final = frozenset({ImportStatus.IMPORTED, ImportStatus.FAILED})
+"""Statuses in which nothing more happens to an import."""
 _BATCH: Final = 500
 
 

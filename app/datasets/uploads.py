@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
 from app.datasets.errors import NoFileError, UploadTooLargeError
+from app.datasets.readers.problems import EmptyFileError
 from app.ids import new_id
 from app.storage.folders import DiskFullError, Storage, fsync_folder
 
@@ -29,6 +30,15 @@ class IncomingFile:
         self._max_bytes = max_bytes
         self._path = storage.path("tmp", f"{_TEMPORARY_PREFIX}{self.import_id}")
         self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Leave nothing behind if anything at all went wrong."""
+        if kind is not None:
+            self.discard()
 
     def expect(self, announced_bytes: int) -> None:
         """Refuse early what is known to be too large for the limit or for the disk."""
@@ -56,8 +66,10 @@ class IncomingFile:
 
     def keep(self) -> None:
         """Make it durable and move it to its place."""
-        if self._file is None or self.size == 0:
+        if self._file is None:
             raise NoFileError
+        if self.size == 0:
+            raise EmptyFileError
         with _disk_full_as_sentence(self._storage, self.size):
             self._file.flush()
             os.fsync(self._file.fileno())

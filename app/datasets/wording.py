@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from app.datasets.readers.records import ColumnRole, FileFormat, Reason
+from app.datasets.readers.records import ColumnRole, FileFormat, Reason, without_lone_surrogates
 
 _REASONS: Final = {
     Reason.EMPTY_ROW: "The row is empty.",
@@ -46,6 +46,11 @@ _ENCODINGS: Final = {
     "cp1252": "Windows-1252 (Western European)",
     "cp1250": "Windows-1250 (Central European)",
     "cp1251": "Windows-1251 (Cyrillic)",
+    "cp932": "Shift JIS (Japanese)",
+    "shift_jis": "Shift JIS (Japanese)",
+    "gb18030": "GB 18030 (Chinese)",
+    "big5": "Big5 (Chinese)",
+    "euc_kr": "EUC-KR (Korean)",
 }
 ROLE_NAMES: Final = {
     ColumnRole.QUESTION: "Question",
@@ -67,6 +72,14 @@ _NOTES: Final = {
     "them, save it as a file of its own.",
     "sorting": "This looks like sorting into {kinds:,} kinds: short answers that come again "
     "and again. The model will learn to name the kind.",
+    "one_broken_bytes": "One damaged character was found. Its row is left out and listed in the "
+    "report.",
+    "one_formulas": "One cell holds a formula. Its last calculated result is used.",
+    "one_formulas_without_value": "One formula was never calculated, so its cell is empty. Open "
+    "the file in Excel, save it, and upload it again to have it.",
+    "one_html": "There is HTML in one row, such as <p> or <a href=…>. Decide below whether the "
+    "model should learn to write it.",
+    "one_some_left_out": "Row {row} cannot be read as it is: {reason} It is listed in the report.",
     "html": "There is HTML in {count:,} rows, such as <p> or <a href=…>. Decide below whether "
     "the model should learn to write it.",
     "long_passages": "The longest text has {characters:,} characters. Long texts are split at "
@@ -110,10 +123,15 @@ def note_sentences(understood: dict[str, Any]) -> list[str]:
             values["others"] = ", ".join(f"“{name}”" for name in values["others"])
         if "reason" in values:
             values["reason"] = reason_sentence(values["reason"])
-        sentences.append(_NOTES[code].format(**values))
-        if values.get("without_value"):
-            sentences.append(_NOTES["formulas_without_value"].format(**values))
+        sentences.append(_sentence(code, values.get("count"), values))
+        if formulas := values.get("without_value"):
+            sentences.append(_sentence("formulas_without_value", formulas, values))
     return sentences
+
+
+def _sentence(code: str, count: int | None, values: dict[str, Any]) -> str:
+    singular = f"one_{code}"
+    return _NOTES[singular if count == 1 and singular in _NOTES else code].format(**values)
 
 
 def shown_name(name: str) -> str:
@@ -123,7 +141,7 @@ def shown_name(name: str) -> str:
     """
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     visible = "".join(character for character in last if character.isprintable())
-    short = " ".join(visible.encode("utf-8", "replace").decode("utf-8").split())
+    short = " ".join(without_lone_surrogates(visible).split())
     if len(short) > 120:
         short = f"{short[:80]}…{short[-30:]}"
     return short or "a file without a name"

@@ -67,15 +67,15 @@ def group_of(name: str) -> str:
         return "instruction"
     if whole in {"system prompt", "system message"}:
         return ColumnRole.INSTRUCTIONS
-    words = whole.split()
-    for candidate in (whole, *reversed(words)) if len(words) <= 4 else ():
+    words = [word for word in whole.split() if len(word) > 3 or not word.isascii()]
+    for candidate in (whole, *reversed(words)) if len(words) <= 4 else (whole,):
         if group := _group_of_word(candidate):
             return group
     return ""
 
 
 def is_known_name(name: str) -> bool:
-    return len(name) <= 60 and group_of(name) != ""
+    return len(name) <= 60 and not name.rstrip().endswith((".", "?", "!")) and group_of(name) != ""
 
 
 def _group_of_word(word: str) -> str:

@@ -27,8 +27,10 @@ def has_header(rows: list[list[str]]) -> bool:
 
 def names_from(rows: list[list[str]], *, header: bool) -> list[str]:
     """Return a name for each column, each different from the others."""
-    width = len(rows[0]) if header else max(map(len, rows))
-    width = max(width, *(len(row) for row in rows[1:20])) if header and rows[1:] else width
+    width, below = len(rows[0]), [len(row) for row in rows[1:]]
+    if below and (not header or sum(count > width for count in below) > 0.5 * len(below)):
+        # Few rows with more cells than names are damaged; many mean that a name is missing.
+        width = max(width, max(set(below), key=below.count))
     names: list[str] = []
     for place in range(width):
         given = rows[0][place] if header and place < len(rows[0]) else ""

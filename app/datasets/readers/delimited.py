@@ -11,7 +11,7 @@ from app.datasets.readers.limits import (
     MAX_UNCLOSED_QUOTES,
 )
 from app.datasets.readers.records import Item, LeftOut, Plan, Reason, Record, shortened
-from app.datasets.readers.text_stream import Line, Source, bounded_lines
+from app.datasets.readers.text_stream import Line, Source, bounded_lines, tidied
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 # Sent after the last line: if it comes back inside a cell, a quotation mark was never closed.
@@ -52,7 +52,7 @@ class _Feed:
             raise _LineTooLongError
         if self._characters > MAX_LINE_CHARACTERS or len(self.record) > MAX_RECORD_LINES:
             raise _UnclosedQuoteError
-        return line.text
+        return tidied(line.text)
 
     def begin_record(self) -> None:
         self.record.clear()
@@ -66,7 +66,7 @@ class _Feed:
 def read_cells(source: Source, plan: Plan) -> Iterator[tuple[int, list[str]] | LeftOut]:
     """Yield every record's row number and cells, column names included."""
     csv.field_size_limit(2 * MAX_LINE_CHARACTERS)
-    with source.open_text(plan.encoding) as stream:
+    with source.open_text(plan.encoding, newline=plan.newline) as stream:
         feed = _Feed(bounded_lines(stream, MAX_LINE_CHARACTERS))
         reader = _new_reader(feed, plan)
         row, unclosed = 0, 0
@@ -137,11 +137,22 @@ def has_blanks_after(head: str, delimiter: str) -> bool:
 def _rows_of(head: str, delimiter: str) -> list[list[str]]:
     blanks = has_blanks_after(head, delimiter)
     lines = head.splitlines(keepends=True)[:400]
+    together = _parsed(lines, delimiter, blanks=blanks)
+    # A quotation mark that is never closed swallows all lines after it, but no line alone.
+    alone = [row for line in lines for row in _parsed([line], delimiter, blanks=blanks)]
+    return max(together, alone, key=_regularity)
+
+
+def _parsed(lines: list[str], delimiter: str, *, blanks: bool) -> list[list[str]]:
     try:
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks))
     except csv.Error:
         return []
     return [row for row in rows if any(cell.strip() for cell in row)]
+
+
+def _regularity(rows: list[list[str]]) -> float:
+    return Counter(map(len, rows)).most_common(1)[0][1] / len(rows) if len(rows) > 1 else 0.0
 
 
 def _is_something_else(rows: list[list[str]], delimiter: str) -> bool:

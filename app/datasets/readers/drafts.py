@@ -53,10 +53,10 @@ def drafts_of(item: Item, mapping: Mapping) -> Iterator[Draft | LeftOut]:
         yield item
         return
     try:
-        drafts = list(_drafts(item, mapping))
-        for draft in drafts:
-            _check(draft)
-        yield from drafts
+        # Of a long text that was split, one damaged piece does not spoil the others.
+        for draft in _drafts(item, mapping):
+            reason = _fault_of(draft)
+            yield draft if reason is None else LeftOut(item.row, _shown_draft(draft), reason)
     except NoExampleError as nothing:
         yield LeftOut(item.row, _shown(item, mapping), nothing.reason)
 
@@ -92,13 +92,14 @@ def _from_conversation(row: int, value: Any, instructions: str) -> Draft:  # noq
     return Draft(row, found.answer, found.question, joined, found.earlier)
 
 
-def _check(draft: Draft) -> None:
+def _fault_of(draft: Draft) -> Reason | None:
     texts = [draft.answer, draft.question, draft.instructions]
     texts += [turn["content"] for turn in draft.earlier]
     if sum(map(len, texts)) > MAX_EXAMPLE_CHARACTERS:
-        raise NoExampleError(Reason.TOO_LONG)
+        return Reason.TOO_LONG
     if any(has_broken_character(text) for text in texts):
-        raise NoExampleError(Reason.BROKEN_CHARACTER)
+        return Reason.BROKEN_CHARACTER
+    return None
 
 
 def _why_empty(question: str, answer: str) -> Reason:
@@ -110,6 +111,10 @@ def _why_empty(question: str, answer: str) -> Reason:
 def _joined(values: list[Any]) -> str:
     texts = (as_text(value).replace("\x00", "").replace("\r\n", "\n").strip() for value in values)
     return "\n\n".join(filter(None, texts))
+
+
+def _shown_draft(draft: Draft) -> str:
+    return shortened(f"{draft.question} | {draft.answer}" if draft.question else draft.answer)
 
 
 def _shown(record: Record, mapping: Mapping) -> str:

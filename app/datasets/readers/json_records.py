@@ -67,7 +67,7 @@ def _read_values(source: Source, plan: Plan) -> Iterator[tuple[int, Object] | Le
             closing = "]"
         for row, value in enumerate(values.items(closing), start=1):
             if isinstance(value, EndsInsideError):
-                yield LeftOut(row, shortened(values.beginning()), Reason.FILE_ENDS_INSIDE)
+                yield LeftOut(row, shortened(value.beginning), Reason.FILE_ENDS_INSIDE)
             elif isinstance(value, BrokenValueError):
                 yield _broken(row, value)
             else:

@@ -30,7 +30,11 @@ class BrokenValueError(Exception):
 
 
 class EndsInsideError(Exception):
-    """The text ends in the middle of a value."""
+    """The text ends in the middle of a value; `beginning` shows where."""
+
+    def __init__(self, beginning: str = "") -> None:
+        super().__init__(beginning)
+        self.beginning = beginning
 
 
 def parse(text: str) -> Any:  # noqa: ANN401 (JSON is anything)
@@ -143,8 +147,9 @@ class JsonStream:
             except BrokenValueError as broken:
                 try:
                     self.skip_value()
-                except EndsInsideError as ends:
-                    yield broken if broken.is_too_long else ends
+                except EndsInsideError:
+                    is_cut = not broken.is_too_long
+                    yield EndsInsideError(broken.beginning) if is_cut else broken
                     return
                 yield broken
                 if self.peek() in ("}", "" if closing else "]"):

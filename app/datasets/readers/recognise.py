@@ -9,11 +9,17 @@ from app.datasets.readers import archives, delimited, json_records, markdown, pl
 from app.datasets.readers.column_names import is_known_name
 from app.datasets.readers.encodings import FoundEncoding, find_encoding
 from app.datasets.readers.json_stream import BrokenValueError, parse
-from app.datasets.readers.problems import EmptyFileError, NotTextError, OtherKindOfFileError
+from app.datasets.readers.problems import (
+    EmptyFileError,
+    NothingReadableError,
+    NotTextError,
+    OtherKindOfFileError,
+)
 from app.datasets.readers.records import FileFormat, Plan
-from app.datasets.readers.text_stream import Source
+from app.datasets.readers.text_stream import Source, tidied
 
 _HEAD_CHARACTERS: Final = 128 * 1024
+_LONGEST_WORD: Final = 20_000
 _SAVE_AS_TEXT: Final = (
     "Open it, choose “Save as” and then plain text (.txt), and upload that; or copy its text "
     "into the box for pasting."
@@ -73,13 +79,18 @@ def recognise(source: Source) -> Recognised:
         formulas = archives.check_spreadsheet(source.path)
         return Recognised(Plan(FileFormat.SPREADSHEET), FoundEncoding("utf-8"), formulas)
     encoding = find_encoding(source.path)
-    with source.open_text(encoding.codec) as stream:
+    with source.open_text(encoding.codec, newline="") as stream:
         head = stream.read(_HEAD_CHARACTERS).lstrip("\ufeff")
     if not head.strip("\x00 \t\r\n\f\v"):
         raise EmptyFileError
     if len(_CONTROL.findall(head)) > 0.005 * len(head) + 2:
         raise NotTextError
-    plan, rows = _plan_for(_whole_lines(head), encoding.codec)
+    newline = "\r" if "\r" in head and "\n" not in head else "\n"
+    lines = [tidied(line) for line in _whole_lines(head.replace("\r\n", "\n")).split(newline)]
+    plan, rows = _plan_for("\n".join(lines), encoding.codec)
+    plan.newline = newline
+    if plan.format is FileFormat.TEXT:
+        _refuse_one_long_word(head)
     return Recognised(plan, encoding, archives.Formulas(), tuple(rows))
 
 
@@ -104,6 +115,11 @@ def _is_workbook(path: Path) -> bool:
         "a packed folder (ZIP), or a damaged Excel file",
         "Unpack it and upload the files inside one by one; if it is an Excel file, save it again.",
     )
+
+
+def _refuse_one_long_word(head: str) -> None:
+    if max(map(len, head.split())) > _LONGEST_WORD:
+        raise NothingReadableError("It is one long line without words, rows or sentences.")
 
 
 def _plan_for(head: str, codec: str) -> tuple[Plan, list[list[str]]]:
@@ -134,12 +150,14 @@ def _is_one_named_column(lines: list[str]) -> bool:
 def _json_format(head: str) -> FileFormat | None:
     text = head.lstrip()
     if _LIST_BEGINS.match(text):
-        first_line = text.split("\n", 1)[0]
-        is_list_per_line = text.count("\n[") >= 1 and _parses(first_line)
+        is_list_per_line = text.count("\n[") >= 1 and _parses(text.split("\n", 1)[0])
         return FileFormat.JSON_LINES if is_list_per_line else FileFormat.JSON
     if not text.startswith("{"):
         return None
-    if _parses(text.split("\n", 1)[0]):
+    # One of the first lines may be damaged; an object over several lines is indented.
+    lines = [line.strip() for line in text.splitlines()[:20] if line.startswith("{")]
+    is_one_object = len(lines) == 1 and json_records.find_list_name(head) != ""
+    if not is_one_object and any(line.endswith("}") and _parses(line) for line in lines):
         return FileFormat.JSON_LINES
     return FileFormat.JSON if re.match(r'\{\s*(?:"|\}|$)', text) else None
 

@@ -1,8 +1,11 @@
 """What readers give: records of a file, and the places where a file could not be read."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 class FileFormat(StrEnum):
@@ -77,6 +80,8 @@ class Plan:
     encoding: str = "utf-8"
     delimiter: str = ","
     blanks_after_delimiter: bool = False
+    newline: str = "\n"
+    """What ends a row of a table; a carriage return alone in files from old Macs."""
     has_header: bool = True
     columns: list[str] = field(default_factory=list)
     sheet: int = 0
@@ -94,6 +99,10 @@ class Plan:
 def shortened(value: object, limit: int = 200) -> str:
     """The beginning of a value, on one line, fit to be shown."""
     text = value if isinstance(value, str) else str(value)
-    words = " ".join(text[: limit * 2].replace("\x00", " ").split())
-    clean = words.encode("utf-8", "replace").decode("utf-8")
+    clean = " ".join(without_lone_surrogates(text[: limit * 2]).replace("\x00", " ").split())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def without_lone_surrogates(text: str) -> str:
+    """A text that can be written as UTF-8; what cannot becomes the sign for a damaged character."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)

@@ -20,11 +20,16 @@ class Source:
         self.size = path.stat().st_size
         self._raw: BinaryIO | None = None
 
-    def open_text(self, encoding: str) -> TextIO:
-        """Open it; bytes that do not fit the encoding become BROKEN_CHARACTERs."""
+    def open_text(self, encoding: str, newline: str | None = None) -> TextIO:
+        """Open it; bytes that do not fit the encoding become BROKEN_CHARACTERs.
+
+        Args:
+            encoding: the codec.
+            newline: what ends a line, left as it is; None for any, turned into line feeds.
+        """
         errors = "surrogateescape" if encoding in _ESCAPING_CODECS else "replace"
         self._raw = self.path.open("rb", buffering=256 * 1024)
-        return TextIOWrapper(self._raw, encoding=encoding, errors=errors, newline="")
+        return TextIOWrapper(self._raw, encoding=encoding, errors=errors, newline=newline)
 
     def share_read(self) -> float:
         """How much of the file has been read so far, between 0 and 1."""
@@ -52,6 +57,15 @@ def bounded_lines(stream: TextIO, limit: int) -> Iterator[Line]:
         while (rest := stream.readline(limit)) and not rest.endswith(("\n", "\r")):
             continue
         yield Line(number, text, is_whole=False)
+
+
+def tidied(line: str) -> str:
+    """A line whose end is a line feed, and in which a stray carriage return is a blank."""
+    if "\r" not in line:
+        return line
+    body = line.rstrip("\r\n")
+    ending = "\n" if len(body) < len(line) else ""
+    return body.replace("\r", " ") + ending
 
 
 def has_broken_character(text: str) -> bool:

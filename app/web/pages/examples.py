@@ -1,0 +1,250 @@
+"""The examples of a project: the list, the ways to add some, and one at a time."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from app.database.session import transaction
+from app.datasets import service
+from app.datasets.advice import advise
+from app.datasets.errors import NothingPastedError
+from app.datasets.repository import Cursor
+from app.datasets.service import WrittenExample
+from app.datasets.snapshot import as_line
+from app.datasets.tables import Example
+from app.datasets.uploads import IncomingFile
+from app.errors import DomainError
+from app.projects.tables import Project
+from app.settings import Settings
+from app.web.dependencies import (
+    AppSettings,
+    CurrentUser,
+    DatabaseEngine,
+    DatabaseSession,
+    EditedProject,
+    FileStorage,
+    ViewedProject,
+)
+from app.web.flashes import redirect
+from app.web.gate import wants_page
+from app.web.incoming import announced_bytes, receive_file
+from app.web.templating import render
+
+router = APIRouter()
+
+Text = Annotated[str, Form()]
+OrderQuery = Annotated[Literal["newest", "oldest", "row"], Query()]
+CursorQuery = Annotated[str, Query(pattern=r"^(\d{1,10}-\d{1,19})?$")]
+SearchQuery = Annotated[str, Query(max_length=500)]
+
+
+@router.get("/projects/{project_id}/examples")
+def show_list(
+    request: Request,
+    project: ViewedProject,
+    session: DatabaseSession,
+    settings: AppSettings,
+    search: SearchQuery = "",
+    order: OrderQuery = "newest",
+    after: CursorQuery = "",
+    before: CursorQuery = "",
+) -> Response:
+    page = service.list_examples(
+        session,
+        project.id,
+        search=search,
+        order=order,
+        after=_cursor(after),
+        before=_cursor(before),
+    )
+    values = {"page": page, "search": search, "order": order}
+    return _list_page(request, session, project, settings, values)
+
+
+@router.post("/projects/{project_id}/examples/upload")
+async def upload(
+    request: Request,
+    project: EditedProject,
+    user: CurrentUser,
+    engine: DatabaseEngine,
+    storage: FileStorage,
+    settings: AppSettings,
+) -> Response:
+    incoming = IncomingFile(storage, settings.max_upload_bytes)
+    await run_in_threadpool(incoming.expect, announced_bytes(request))
+    try:
+        with incoming:
+            name = await receive_file(request, incoming)
+            await run_in_threadpool(incoming.keep)
+            await run_in_threadpool(_register, engine, project.id, user.id, incoming, name)
+    except ClientDisconnect:
+        # Nobody is there to read an answer; the file is gone already.
+        return Response(status_code=400)
+    url = f"/projects/{project.id}/imports/{incoming.import_id}"
+    return redirect(request, url) if wants_page(request) else JSONResponse({"url": url})
+
+
+@router.post("/projects/{project_id}/examples/paste")
+def paste(
+    request: Request,
+    project: EditedProject,
+    user: CurrentUser,
+    engine: DatabaseEngine,
+    session: DatabaseSession,
+    storage: FileStorage,
+    settings: AppSettings,
+    text: Text = "",
+) -> Response:
+    incoming = IncomingFile(storage, settings.max_upload_bytes)
+    try:
+        if not text.strip():
+            raise NothingPastedError
+        with incoming:
+            incoming.write(text.encode("utf-8", "replace"))
+            incoming.keep()
+            _register(engine, project.id, user.id, incoming, "Pasted text")
+    except DomainError as error:
+        values = {"page": service.list_examples(session, project.id), "text": text}
+        return _list_page(request, session, project, settings, values, error)
+    return redirect(request, f"/projects/{project.id}/imports/{incoming.import_id}")
+
+
+@router.get("/projects/{project_id}/examples/new")
+def show_new(request: Request, project: EditedProject) -> Response:
+    return _form_page(request, project, WrittenExample("", ""))
+
+
+@router.post("/projects/{project_id}/examples/new")
+def write(
+    request: Request,
+    project: EditedProject,
+    session: DatabaseSession,
+    settings: AppSettings,
+    question: Text = "",
+    answer: Text = "",
+    instructions: Text = "",
+) -> Response:
+    written = WrittenExample(question, answer, instructions)
+    try:
+        service.write_example(session, project.id, written, settings.max_examples)
+    except DomainError as error:
+        return _form_page(request, project, written, error=error)
+    return redirect(request, f"/projects/{project.id}/examples", "The example is in.")
+
+
+@router.get("/projects/{project_id}/examples/{example_id}")
+def show_one(
+    request: Request, project: ViewedProject, session: DatabaseSession, example_id: int
+) -> Response:
+    example = service.find_example(session, project.id, example_id)
+    written = WrittenExample(example.question, example.answer, example.instructions)
+    return _form_page(request, project, written, example)
+
+
+@router.post("/projects/{project_id}/examples/{example_id}")
+def edit(
+    request: Request,
+    project: EditedProject,
+    session: DatabaseSession,
+    example_id: int,
+    question: Text = "",
+    answer: Text = "",
+    instructions: Text = "",
+) -> Response:
+    written = WrittenExample(question, answer, instructions)
+    try:
+        service.edit_example(session, project.id, example_id, written)
+    except DomainError as error:
+        if error.status_code == 404:
+            raise
+        example = service.find_example(session, project.id, example_id)
+        return _form_page(request, project, written, example, error)
+    return redirect(request, f"/projects/{project.id}/examples", "The example is changed.")
+
+
+@router.post("/projects/{project_id}/examples/{example_id}/delete")
+def delete(
+    request: Request, project: EditedProject, session: DatabaseSession, example_id: int
+) -> Response:
+    service.delete_example(session, project.id, example_id)
+    return redirect(request, f"/projects/{project.id}/examples", "The example is deleted.")
+
+
+def _register(
+    engine: DatabaseEngine, project_id: str, user_id: str, incoming: IncomingFile, name: str
+) -> None:
+    """Write the import down in a transaction of its own: a file without a row is taken back."""
+    with transaction(engine) as session:
+        service.register_upload(
+            session,
+            project_id=project_id,
+            user_id=user_id,
+            import_id=incoming.import_id,
+            file_name=name,
+            size=incoming.size,
+        )
+
+
+def _cursor(text: str) -> Cursor | None:
+    if not text:
+        return None
+    row, identity = text.split("-")
+    return Cursor(int(row), int(identity))
+
+
+def _list_page(
+    request: Request,
+    session: Session,
+    project: Project,
+    settings: Settings,
+    values: dict[str, object],
+    error: DomainError | None = None,
+) -> Response:
+    imports = service.list_imports(session, project.id)
+    context = {
+        "project": project,
+        "may_edit": request.state.may_edit,
+        "total": service.count_examples(session, project.id),
+        "advice": advise(session, project.id),
+        "open_imports": [entry for entry in imports if entry.status not in service.CLOSED],
+        "has_imports": bool(imports),
+        "max_upload_bytes": settings.max_upload_bytes,
+        "messages_of": _messages,
+        "error": error,
+        "search": "",
+        "order": "newest",
+        "text": "",
+    }
+    status_code = error.status_code if error else 200
+    return render(request, "examples/index.html", {**context, **values}, status_code=status_code)
+
+
+def _messages(example: Example) -> list[dict[str, str]]:
+    line = as_line(example)
+    messages: list[dict[str, str]] = line.get("messages") or [
+        {"role": "text", "content": line["text"]}
+    ]
+    return messages
+
+
+def _form_page(
+    request: Request,
+    project: Project,
+    written: WrittenExample,
+    example: Example | None = None,
+    error: DomainError | None = None,
+) -> Response:
+    context = {
+        "project": project,
+        "may_edit": request.state.may_edit,
+        "written": written,
+        "example": example,
+        "is_passage": example is not None and not example.question,
+        "error": error,
+    }
+    status_code = error.status_code if error else 200
+    return render(request, "examples/form.html", context, status_code=status_code)

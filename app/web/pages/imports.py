@@ -1,0 +1,156 @@
+"""An import on its way: waiting, choosing columns, the report."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+
+from app.datasets import mapping as mappings
+from app.datasets import service
+from app.datasets.errors import UnusableMappingError
+from app.datasets.readers.drafts import Mapping
+from app.datasets.readers.records import ColumnRole
+from app.datasets.report import LEFT_OUT_FILE
+from app.datasets.tables import Import, ImportStatus
+from app.datasets.wording import ROLE_NAMES, format_words, note_sentences, reason_sentence
+from app.errors import DomainError, NotFoundError
+from app.projects.tables import Project
+from app.web.dependencies import DatabaseSession, EditedProject, FileStorage, ViewedProject
+from app.web.flashes import redirect
+from app.web.templating import render
+
+router = APIRouter()
+
+Roles = Annotated[list[ColumnRole], Form()]
+Tick = Annotated[str, Form()]
+
+_TEMPLATES = {
+    ImportStatus.AWAITING_MAPPING: "imports/mapping.html",
+    ImportStatus.IMPORTED: "imports/report.html",
+    ImportStatus.FAILED: "imports/report.html",
+}
+
+
+@router.get("/projects/{project_id}/imports")
+def show_history(request: Request, project: ViewedProject, session: DatabaseSession) -> Response:
+    context = {
+        "project": project,
+        "imports": service.list_imports(session, project.id),
+        "may_edit": request.state.may_edit,
+    }
+    return render(request, "imports/index.html", context)
+
+
+@router.get("/projects/{project_id}/imports/{import_id}")
+def show(
+    request: Request, project: ViewedProject, session: DatabaseSession, import_id: str
+) -> Response:
+    entry = service.find_import(session, project.id, import_id)
+    return _page(request, project, entry)
+
+
+@router.get("/projects/{project_id}/imports/{import_id}/progress")
+def show_progress(
+    request: Request, project: ViewedProject, session: DatabaseSession, import_id: str
+) -> HTMLResponse:
+    """The part of the waiting page that a script renews; its header says whether it still waits."""
+    entry = service.find_import(session, project.id, import_id)
+    response = render(request, "imports/_progress.html", {"entry": entry, **_rows(entry)})
+    response.headers["x-import-status"] = entry.status
+    return response
+
+
+@router.post("/projects/{project_id}/imports/{import_id}")
+def confirm(
+    request: Request,
+    project: EditedProject,
+    session: DatabaseSession,
+    import_id: str,
+    roles: Roles,
+    has_header: Tick = "",
+    strips_html: Tick = "",
+    action: Annotated[str, Form()] = "preview",
+) -> Response:
+    chosen = Mapping(roles, has_header == "yes", strips_html == "yes")
+    entry = service.find_import(session, project.id, import_id)
+    if action != "import":
+        return _page(request, project, entry, chosen)
+    try:
+        service.confirm_import(session, project.id, import_id, chosen)
+    except UnusableMappingError as error:
+        return _page(request, project, entry, chosen, error)
+    return redirect(request, f"/projects/{project.id}/imports/{import_id}")
+
+
+@router.get("/projects/{project_id}/imports/{import_id}/left-out.csv")
+def download_left_out(
+    project: ViewedProject, session: DatabaseSession, storage: FileStorage, import_id: str
+) -> Response:
+    entry = service.find_import(session, project.id, import_id)
+    path = storage.path("uploads", entry.id, LEFT_OUT_FILE)
+    if not path.is_file():
+        raise NotFoundError("This list does not exist.")
+    return FileResponse(path, media_type="text/csv; charset=utf-8", filename="left-out-rows.csv")
+
+
+@router.post("/projects/{project_id}/imports/{import_id}/delete")
+def delete(
+    request: Request,
+    project: EditedProject,
+    session: DatabaseSession,
+    storage: FileStorage,
+    import_id: str,
+) -> Response:
+    deleted = service.delete_import(session, storage, project.id, import_id)
+    words = "1 example" if deleted == 1 else f"{deleted:,} examples"
+    return redirect(
+        request,
+        f"/projects/{project.id}/examples",
+        f"The import is deleted, and {words} with it." if deleted else "The import is deleted.",
+    )
+
+
+def _page(
+    request: Request,
+    project: Project,
+    entry: Import,
+    chosen: Mapping | None = None,
+    error: DomainError | None = None,
+) -> Response:
+    context: dict[str, object] = {
+        "project": project,
+        "entry": entry,
+        "may_edit": request.state.may_edit,
+        "error": error,
+        "reason_sentence": reason_sentence,
+        **_rows(entry),
+    }
+    if entry.status == ImportStatus.AWAITING_MAPPING and entry.understood is not None:
+        context |= _mapping_context(entry.understood, chosen)
+    template = _TEMPLATES.get(entry.status, "imports/waiting.html")
+    return render(request, template, context, status_code=error.status_code if error else 200)
+
+
+def _rows(entry: Import) -> dict[str, object]:
+    understood = entry.understood or {}
+    return {"row_count": understood.get("row_count", 0)}
+
+
+def _mapping_context(understood: dict[str, object], chosen: Mapping | None) -> dict[str, object]:
+    proposed = mappings.proposed_mapping(understood)
+    mapping = proposed
+    if chosen is not None and len(chosen.roles) == len(proposed.roles):
+        mapping = chosen
+    notes = understood["notes"]
+    codes = {note["code"] for note in notes} if isinstance(notes, list) else set()
+    return {
+        "understood": understood,
+        "words": format_words(understood),
+        "notes": note_sentences(understood),
+        "mapping": mapping,
+        "roles": [(role, ROLE_NAMES[role]) for role in mappings.offered_roles(understood)],
+        "rows": mappings.preview_rows(understood, mapping),
+        "examples": mappings.preview_examples(understood, mapping)[:3],
+        "is_table": mappings.is_table(understood),
+        "has_html": "html" in codes,
+    }
