@@ -116,6 +116,9 @@ class Engine:
     def loaded_names(self) -> list[str]:
         return [base_id for base_id, _ in list(self._models)]
 
+    def has_loaded(self, base: BaseReference) -> bool:
+        return _key(base) in self._models
+
     def busy(self) -> int:
         """Return how many answers are being written or wait."""
         return self._slots

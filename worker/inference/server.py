@@ -133,7 +133,12 @@ async def chat_completions(request: Request) -> Response:
         stream.close()
         raise
     return _StreamedAnswer(
-        _pieces(stream, answer, with_usage=chat.wants_usage),
+        _pieces(
+            stream,
+            answer,
+            with_usage=chat.wants_usage,
+            loads_first=not server.engine.has_loaded(reference.base),
+        ),
         media_type="text/event-stream",
         headers=_STREAM_HEADERS,
         on_end=stream.close,
@@ -156,9 +161,11 @@ async def _whole_answer(request: Request, stream: AnswerStream, answer: Answer) 
 
 
 async def _pieces(
-    stream: AnswerStream, answer: Answer, *, with_usage: bool
+    stream: AnswerStream, answer: Answer, *, with_usage: bool, loads_first: bool
 ) -> AsyncIterator[bytes]:
     begun = False
+    if loads_first:
+        yield _LOADING
     while True:
         event_ = await stream.next_event()
         if event_ is None:
@@ -246,13 +253,15 @@ async def _unknown_error(_: Request, error: Exception) -> Response:
 
 def create_server(catalogue: Catalogue, engine: Engine, token: str) -> Starlette:
     """Return the ASGI application."""
+    server = ChatServer(catalogue, engine, token)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         engine.start()
+        server.renderer.start()
         yield
         engine.stop()
-        app.state.server.renderer.close()
+        server.renderer.close()
 
     app = Starlette(
         routes=[
@@ -268,5 +277,5 @@ def create_server(catalogue: Catalogue, engine: Engine, token: str) -> Starlette
         },
         lifespan=lifespan,
     )
-    app.state.server = ChatServer(catalogue, engine, token)
+    app.state.server = server
     return app

@@ -22,6 +22,11 @@ class TemplateRenderer:
         self._lock = Lock()
         self._child: subprocess.Popen[str] | None = None
 
+    def start(self) -> None:
+        """Start the child early, so that the first question does not wait for it."""
+        with self._lock:
+            self._running_child()
+
     def render(self, request: Mapping[str, object]) -> dict[str, Any]:
         """Render a template; see template_child.render for what goes in and comes out.
 
