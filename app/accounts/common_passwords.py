@@ -8,30 +8,29 @@ few hundred words stand for many thousands of passwords.
 import re
 from typing import Final
 
-_WORDS: Final = frozenset(
-    """
-    aaaaaaaa abcabc abcd abcdef abcdefg abcdefgh abcdefghi access account admin administrator
-    airplane america amanda andrea andrew angel angels anthony apple arsenal asdf asdfasdf asdfgh
-    asdfghjk asdfghjkl ashley austin autumn azerty azertyuiop baby babygirl bailey banana barcelona
-    baseball basketball batman beautiful berlin bitcoin blink brandon buster butterfly changeit
-    changeme charlie cheese chelsea chocolate christmas company computer cookie corvette cowboys
-    dallas daniel default demo diamond dolphin dragon eagles elephant example facebook falcon family
-    fender ferrari fishing flower football forever france freedom friend friends gateway george
-    germany ginger goodluck google guest guitar hallo hammer hannah harley heather hello helloworld
-    hockey homer hunter hunting iceman iloveu iloveyou internet jackson jasmine jasper jennifer
-    jessica jesus jordan joshua justin killer kitty knight ladybug lakers letmein liverpool login
-    london london love lovely loveme maggie manager manchester marina martin master matrix matthew
-    maverick mercedes merlin metallica michael michelle midnight minecraft monday money monkey
-    monster mustang myspace naruto nicole ninja nirvana office orange pass passcode passphrase
-    passw password passwort patrick peanut pepper phoenix picture please pokemon porsche princess
-    private purple qazwsx qazwsxedc qwer qwert qwerty qwertyui qwertyuiop qwertz rainbow ranger
-    robert rocket root samantha samsung scooter secret secure security server service shadow
-    silver slayer snoopy soccer spiderman spring starwars steelers summer sunday sunflower sunshine
-    superman superuser support sweet system taylor tailor temp temporary test tester testing
-    testtest thomas thunder tigger tinker trustno twitter unknown user username victoria vikings
-    welcome whatever william windows winner winter wizard yankees zaq zaqxsw zxcvbn zxcvbnm
-    """.split()
-)
+_WORD_LIST: Final = """
+aaaaaaaa abcabc abcd abcdef abcdefg abcdefgh abcdefghi access account admin administrator
+airplane america amanda andrea andrew angel angels anthony apple arsenal asdf asdfasdf asdfgh
+asdfghjk asdfghjkl ashley austin autumn azerty azertyuiop baby babygirl bailey banana barcelona
+baseball basketball batman beautiful berlin bitcoin blink brandon buster butterfly changeit
+changeme charlie cheese chelsea chocolate christmas company computer cookie corvette cowboys
+dallas daniel default demo diamond dolphin dragon eagles elephant example facebook falcon family
+fender ferrari fishing flower football forever france freedom friend friends gateway george
+germany ginger goodluck google guest guitar hallo hammer hannah harley heather hello helloworld
+hockey homer hunter hunting iceman iloveu iloveyou internet jackson jasmine jasper jennifer
+jessica jesus jordan joshua justin killer kitty knight ladybug lakers letmein liverpool login
+london london love lovely loveme maggie manager manchester marina martin master matrix matthew
+maverick mercedes merlin metallica michael michelle midnight minecraft monday money monkey
+monster mustang myspace naruto nicole ninja nirvana office orange pass passcode passphrase
+passw password passwort patrick peanut pepper phoenix picture please pokemon porsche princess
+private purple qazwsx qazwsxedc qwer qwert qwerty qwertyui qwertyuiop qwertz rainbow ranger
+robert rocket root samantha samsung scooter secret secure security server service shadow
+silver slayer snoopy soccer spiderman spring starwars steelers summer sunday sunflower sunshine
+superman superuser support sweet system taylor tailor temp temporary test tester testing
+testtest thomas thunder tigger tinker trustno twitter unknown user username victoria vikings
+welcome whatever william windows winner winter wizard yankees zaq zaqxsw zxcvbn zxcvbnm
+"""
+_WORDS: Final = frozenset(_WORD_LIST.split())
 _STAND_INS: Final = str.maketrans("013457@$!", "oieastasi")
 _RUNS: Final = ("0123456789" * 3, "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm")
 

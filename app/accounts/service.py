@@ -23,6 +23,7 @@ from app.accounts.tables import OneTimeLink, User
 from app.accounts.tokens import new_token, token_hash
 from app.clock import now
 from app.settings import Settings
+from app.text import one_line
 
 SETUP: Final = "setup"
 INVITATION: Final = "invitation"
@@ -33,6 +34,7 @@ _LIFETIMES: Final = {
     INVITATION: timedelta(days=7),
     RESET: timedelta(hours=24),
 }
+_LONGEST_NAME: Final = 200
 # One @, something before it, a dot-free host is fine (a company's own network has such).
 _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[^@\s\x00-\x1f<>\"']{1,255}")
 
@@ -65,14 +67,13 @@ def add_user(
 ) -> User:
     """Add a person who can sign in at once."""
     email = checked_email(email)
-    if not name.strip():
-        raise MissingNameError
+    name = _checked_name(name)
     check_strength(password, email=email, name=name)
     if repository.user_by_email(session, email) is not None:
         raise EmailTakenError(email)
     user = User(
         email=email,
-        name=name.strip()[:200],
+        name=name,
         password_hash=hash_password(password),
         is_admin=is_admin,
     )
@@ -160,8 +161,10 @@ def use_reset_link(session: Session, token: str, password: str) -> User:
     """Set the password that a reset link allows to choose, and end all sessions."""
     link = check_link(session, RESET, token)
     user = person_of_reset_link(session, token)
-    _set_password(session, user, password)
+    # Checked before the link is used up: who chose a weak password may try again.
+    check_strength(password, email=user.email, name=user.name)
     _use(session, link)
+    _set_password(session, user, password)
     return user
 
 
@@ -185,9 +188,7 @@ def change_password(
 
 
 def change_name(session: Session, user_id: str, name: str) -> None:
-    if not name.strip():
-        raise MissingNameError
-    person(session, user_id).name = name.strip()[:200]
+    person(session, user_id).name = _checked_name(name)
     session.flush()
 
 
@@ -217,6 +218,13 @@ def set_active(session: Session, user_id: str, *, is_active: bool) -> User:
     user.is_active = is_active
     session.flush()
     return user
+
+
+def _checked_name(name: str) -> str:
+    name = one_line(name, _LONGEST_NAME)
+    if not name:
+        raise MissingNameError
+    return name
 
 
 def _require_another_administrator(session: Session, user: User) -> None:

@@ -101,9 +101,10 @@ def open_session(session: Session, user: User, browser: Browser) -> NewSession:
     """Give the browser a new session; the one it carried ends."""
     moment = now()
     token = new_token()
+    # Before the expired ones go: the previous one may be among them.
+    form_token = _end_previous(session, user, browser.previous_token) or new_token()
     repository.delete_expired_sessions(session, moment, moment - IDLE_LIFETIME)
     repository.forget_failures_before(session, moment - timedelta(days=1))
-    form_token = _end_previous(session, user, browser.previous_token) or new_token()
     repository.add(
         session,
         UserSession(
@@ -185,5 +186,5 @@ def _wait(excess: int, first_wait: int, last: datetime | None, moment: datetime)
     """Seconds still to wait: the first wait, doubled with every further failure."""
     if excess < 0 or last is None:
         return 0
-    wait = min(first_wait * 2 ** min(excess, 10), _LONGEST_WAIT)
+    wait = min(first_wait << min(excess, 10), _LONGEST_WAIT)
     return max(0, round(wait - (moment - last).total_seconds()))

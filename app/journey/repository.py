@@ -80,12 +80,10 @@ def _counts(
     rows = session.execute(
         select(column, func.count()).where(column.in_(project_ids), *conditions).group_by(column)
     )
-    return {project_id: count for project_id, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
-def _chosen_base_models(
-    session: Session, project_ids: Sequence[str]
-) -> dict[str, RowMapping]:
+def _chosen_base_models(session: Session, project_ids: Sequence[str]) -> dict[str, RowMapping]:
     rows = session.execute(
         select(
             Project.id.label("project_id"),

@@ -32,9 +32,7 @@ def progress_of_all(session: Session, some: Sequence[Project]) -> dict[str, Prog
     return {project.id: progress(project.id, _counts(rows, project.id)) for project in some}
 
 
-def delete_project(
-    session: Session, storage: Storage, project: Project, typed_name: str
-) -> None:
+def delete_project(session: Session, storage: Storage, project: Project, typed_name: str) -> None:
     """Delete a project and everything that belongs to it; its files go after the commit.
 
     Raises:

@@ -30,8 +30,8 @@ def let_out(request: Request, response: Response) -> Response:
 def safe_next(target: str) -> str:
     """Return a path on this site, or the home page for anything else.
 
-    Browsers read a backslash as a slash and drop control characters, so `/\\evil.test` and
-    `/<tab>/evil.test` would lead away too.
+    Browsers read a backslash as a slash and drop control characters, so a slash followed by
+    either and a host's name would lead away too.
     """
     is_path = target.startswith("/") and not target.startswith(("//", "/\\"))
     is_plain = target.isprintable() and "\\" not in target

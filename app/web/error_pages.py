@@ -5,19 +5,24 @@ Never a stack trace: what Tailor did not foresee gets a short reference that sta
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
-from starlette.types import ExceptionHandler
 
 from app.accounts.errors import NotSignedInError, TooManyAttemptsError
-from app.errors import DomainError, InvalidInputError, NotFoundError, UnavailableError
+from app.errors import (
+    ConflictError,
+    DomainError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from app.web.gate import wants_page
 from app.web.security import add_security_headers
 from app.web.templating import render
@@ -68,6 +73,17 @@ class _NotUnderstoodError(InvalidInputError):
         )
 
 
+class _SameMomentError(ConflictError):
+    """Two people did the same thing at once, and the database kept the first."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Someone else changed this at the same moment.",
+            why="Nothing of yours was saved.",
+            next_step="Go back, reload the page, and try again.",
+        )
+
+
 def error_response(request: Request, error: DomainError) -> Response:
     """Return the page, or the JSON, that tells a person about an error."""
     headers = _extra_headers(error)
@@ -102,6 +118,17 @@ async def _invalid_request(request: Request, error: RequestValidationError) -> R
     return error_response(request, _NotUnderstoodError())
 
 
+async def _unusable_data(request: Request, error: DataError) -> Response:
+    # Such as a character that the database cannot keep, in an address that someone made up.
+    logger.info("The database refused a value at %s: %s", request.url.path, error.orig)
+    return error_response(request, _NotUnderstoodError())
+
+
+async def _same_moment(request: Request, error: IntegrityError) -> Response:
+    logger.warning("Two changes met at %s: %s", request.url.path, error.orig)
+    return error_response(request, _SameMomentError())
+
+
 async def _database_away(request: Request, error: Exception) -> Response:
     logger.error("The database did not answer at %s: %s", request.url.path, error)
     return error_response(request, DatabaseAwayError())
@@ -110,9 +137,7 @@ async def _database_away(request: Request, error: Exception) -> Response:
 async def unforeseen(request: Request, error: Exception) -> Response:
     """The last resort. It stands outside of all walls, so it brings the headers itself."""
     reference = secrets.token_hex(4)
-    logger.error(
-        "%s: %s %s failed", reference, request.method, request.url.path, exc_info=error
-    )
+    logger.error("%s: %s %s failed", reference, request.method, request.url.path, exc_info=error)
     response = error_response(request, UnforeseenError(reference))
     add_security_headers(response.headers)
     return response
@@ -124,17 +149,19 @@ def _extra_headers(error: DomainError) -> dict[str, str]:
     return {"retry-after": str(_RETRY_SECONDS)} if isinstance(error, UnavailableError) else {}
 
 
-_Handler = Callable[[Request, Any], Awaitable[Response]]
-_HANDLERS: Final[Mapping[type[Exception], _Handler]] = {
+_Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+_HANDLERS: Final[Mapping[int | type[Exception], _Handler]] = {
     DomainError: _domain_error,
     HTTPException: _http_error,
     RequestValidationError: _invalid_request,
+    DataError: _unusable_data,
+    IntegrityError: _same_moment,
     OperationalError: _database_away,
     InterfaceError: _database_away,
     PoolTimeoutError: _database_away,
 }
 
 
-def expected_errors() -> dict[Any, ExceptionHandler]:
+def expected_errors() -> dict[int | type[Exception], _Handler]:
     """The handlers for everything that was foreseen, for the routes and for the walls."""
     return dict(_HANDLERS)
