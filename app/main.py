@@ -29,8 +29,10 @@ from app.web.pages import (
     imports,
     people,
     projects,
+    runs,
     setup,
 )
+from app.web.run_views import RunViews
 from app.web.security import BodyLimit, HostCheck, SecurityHeaders
 from app.web.signing import Signer, load_signer
 from app.web.static_files import StaticFolder
@@ -46,6 +48,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     examples.router,
     imports.router,
     base_models.router,
+    runs.router,
     chat.router,
 )
 
@@ -74,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.state.storage = storage
     application.state.signer = signer
     application.state.cookies = cookies
+    application.state.run_views = RunViews(storage)
     for router in ROUTERS:
         application.include_router(router)
     application.mount("/static", StaticFolder(directory=STATIC_FOLDER), name="static")

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
+
+from kombu.transport import TRANSPORT_ALIASES
+
+# A URL cannot name a Python class (an address must never decide what is imported), so the name
+# that it uses is put on kombu's list.
+_ALIAS: Final = "tailorfolder"
+TRANSPORT_ALIASES[_ALIAS] = "app.broker.filesystem:Transport"
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,4 @@ def broker_options(url: str) -> BrokerOptions:
             url, {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 10}
         )
     folder = Path(unquote(parts.path))
-    return BrokerOptions(
-        "app.broker.filesystem:Transport://", {"queue_folder": str(folder), "polling_interval": 0.1}
-    )
+    return BrokerOptions(f"{_ALIAS}://localhost", {"queue_folder": str(folder), "polling_interval": 0.1})

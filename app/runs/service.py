@@ -59,10 +59,23 @@ def chosen_base_model(session: Session, project: Project) -> BaseModel:
     Raises:
         NoBaseModelError: if it chose none, or one that is gone.
     """
-    model = get_base_model(session, project.base_model_id) if project.base_model_id else None
+    model = find_base_model(session, project)
     if model is None:
         raise NoBaseModelError
     return model
+
+
+def find_base_model(session: Session, project: Project) -> BaseModel | None:
+    return get_base_model(session, project.base_model_id) if project.base_model_id else None
+
+
+def is_usable(model: BaseModel) -> bool:
+    """Say whether a training could use a base model now."""
+    try:
+        check_usable(model)
+    except (BaseModelNotReadyError, BaseModelGoneError):
+        return False
+    return True
 
 
 def check_usable(model: BaseModel) -> None:

@@ -75,16 +75,19 @@ def _free(session: Session, run_id: str) -> bool:
         message = f"The worker stopped answering. {holding.GOES_ON}"
         holding.give_back(session, run, message)
         return True
+    reason = (
+        f"The worker that trained stopped answering {MAX_ATTEMPTS} times in a row before anything "
+        "more was learned."
+    )
     failure = {
         "code": "worker_lost",
-        "reason": "The worker that trained stopped answering "
-        f"{MAX_ATTEMPTS} times in a row before anything more was learned.",
+        "reason": reason,
         "next_step": "Most often the machine's memory was too small: choose a smaller base model, "
         "or ask the person who runs Tailor to look at the machine, then start again.",
         "details": f"The last holder was {run.lease_owner}.",
         "permanent": False,
     }
-    holding.end_locked(session, run, RunStatus.FAILED, failure["reason"], failure=failure)
+    holding.end_locked(session, run, RunStatus.FAILED, reason, failure=failure)
     return True
 
 

@@ -10,10 +10,13 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from app.web.run_feed import run_feed
+from app.web.sweeping import sweeper
+
 Service = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 # Started from top to bottom, stopped from bottom to top.
-SERVICES: Final[tuple[Service, ...]] = ()
+SERVICES: Final[tuple[Service, ...]] = (sweeper, run_feed)
 
 
 @asynccontextmanager

@@ -1,0 +1,128 @@
+"""What a training would be like, before it is started: for the page that offers it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.base_models.tables import BaseModel
+from app.datasets.split import held_out_target
+from app.runs.errors import UnusableChoiceError
+from app.runs.estimates import expected_seconds, tokens_of
+from app.runs.recipe import FittedSettings, Preset, RecipeChoices
+from app.runs.repository import average_length, past_results
+from app.runs.service import base_parameters, settings_for, this_machine
+
+
+@dataclass(frozen=True)
+class PresetPlan:
+    """What one preset would do with the data as it is now."""
+
+    preset: Preset
+    settings: FittedSettings
+    updates: int
+    expected_seconds: float
+
+
+def preset_plans(
+    session: Session, model: BaseModel, project_id: str, count: int
+) -> list[PresetPlan]:
+    """Return what each preset would do with so many examples."""
+    train_count = max(1, count - held_out_target(count))
+    length = average_length(session, project_id)
+    past = past_results(session, model.id)
+    plans = []
+    for preset in Preset:
+        settings = settings_for(model, preset, train_count)
+        tokens = min(tokens_of(length, 1), settings.max_tokens_per_example)
+        seconds = expected_seconds(
+            tokens * train_count * settings.epochs, base_parameters(model), past, this_machine()
+        )
+        plans.append(PresetPlan(preset, settings, settings.updates(train_count), seconds))
+    return plans
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that an expert may change.
+
+    Attributes:
+        name: its name in RecipeChoices, and of the form's field.
+        label: its name for people.
+        meaning: one sentence that explains it.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    lowest: float
+    highest: float
+    is_whole: bool = True
+
+
+CHOICES: Final = (
+    Choice(
+        "epochs",
+        "Passes over the examples (epochs)",
+        "How often the model sees every example; too many and it learns them by heart.",
+        1,
+        100,
+    ),
+    Choice(
+        "learning_rate",
+        "Step size (learning rate)",
+        "How far each step moves the model; too large and it loses its way.",
+        1e-6,
+        0.1,
+        is_whole=False,
+    ),
+    Choice(
+        "rank",
+        "Room to learn (rank)",
+        "How much the small added part can hold; more room takes more memory.",
+        1,
+        256,
+    ),
+    Choice(
+        "examples_per_update",
+        "Examples per step (batch)",
+        "How many examples are looked at before each step.",
+        1,
+        512,
+    ),
+    Choice(
+        "max_tokens_per_example",
+        "Longest example (tokens)",
+        "Longer ones lose the beginning of their question; a token is about four letters.",
+        32,
+        131_072,
+    ),
+    Choice(
+        "seed",
+        "Starting number (seed)",
+        "The same number and the same examples give the same model again.",
+        0,
+        2**31 - 1,
+    ),
+)
+
+
+def read_choices(typed: dict[str, str]) -> RecipeChoices:
+    """Turn what an expert typed into choices; what is empty keeps the rule's value.
+
+    Raises:
+        UnusableChoiceError: for the first value that is no number or lies outside its bounds.
+    """
+    values: dict[str, float] = {}
+    for choice in CHOICES:
+        text = typed.get(choice.name, "").strip().replace(",", "")
+        if not text:
+            continue
+        try:
+            value = int(text) if choice.is_whole else float(text)
+        except ValueError:
+            value = float("nan")
+        if not choice.lowest <= value <= choice.highest:
+            raise UnusableChoiceError(choice.name, choice.label, choice.lowest, choice.highest)
+        values[choice.name] = value
+    return RecipeChoices.model_validate(values)

@@ -1,0 +1,153 @@
+"""What a run's numbers mean, in sentences. Pure: numbers in, words out.
+
+“Surprise” is the loss: how many nats of news an expected answer is to the model, on average per
+piece of text. It is measured on examples that the model never learned from.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.runs.status import RunStatus
+
+_MUCH: Final = 1.15
+_LITTLE: Final = 1.03
+
+_PHASES: Final = {
+    "waiting": "Waiting for its turn",
+    "starting": "Starting",
+    "loading_data": "Reading your examples",
+    "loading_model": "Getting the base model ready",
+    "measuring_base": "Asking the base model first, to compare later",
+    "training": "Learning from your examples",
+    "evaluating": "Answering questions it has never seen",
+    "saving": "Saving what was learned",
+    "paused": "Paused",
+    "finished": "Finished",
+}
+_MEANINGS: Final = {
+    "waiting": "It starts by itself. You can close this page.",
+    "starting": "The training process is being started.",
+    "loading_data": "Your examples are turned into the small pieces of text that a model reads.",
+    "loading_model": "The model that is to learn is loaded into memory.",
+    "measuring_base": "This says how good the model was before it learned anything from you.",
+    "training": "The model reads your examples again and again and tries to give your answers. "
+    "You can close this page; it goes on.",
+    "evaluating": "Held-out examples show how well it does on what it did not learn.",
+    "saving": "Only a moment is left.",
+    "paused": "It waits until it can go on.",
+    "finished": "",
+}
+
+
+@dataclass(frozen=True)
+class PhaseWords:
+    title: str
+    meaning: str
+
+
+def phase_words(status: RunStatus, phase: str) -> PhaseWords:
+    """Name what a run is doing, for someone who sees it for the first time."""
+    match status:
+        case RunStatus.FAILED:
+            return PhaseWords("Stopped by a problem", "")
+        case RunStatus.CANCELLED:
+            return PhaseWords("Stopped", "It was stopped before it was done; it makes no version.")
+        case RunStatus.SUCCEEDED:
+            return PhaseWords("Finished", "")
+        case RunStatus.PAUSED:
+            phase = "paused"
+        case _:
+            pass
+    title = _PHASES.get(phase, _PHASES["starting"])
+    return PhaseWords(title, _MEANINGS.get(phase, ""))
+
+
+def times_word(factor: float) -> str:
+    """3.02 -> "3 times", 1.46 -> "1.5 times"."""
+    rounded = round(factor) if factor >= 9.95 else round(factor, 1)
+    return f"{rounded:,g} times"
+
+
+def learning_sentence(held_out: Sequence[tuple[float, float]]) -> str:
+    """Say how the surprise at held-out examples has changed, while it learns."""
+    points = [(step, loss) for step, loss in held_out if math.isfinite(loss)]
+    if not points:
+        return "The first measurement on held-out examples is still to come."
+    if len(points) == 1:
+        return "This is where it starts: how surprised it is at your answers before learning."
+    before, now = points[0][1], points[-1][1]
+    best = min(loss for _, loss in points)
+    if now > best * _MUCH and before > now:
+        return (
+            f"It finds your answers {times_word(before / now)} less surprising than before, but "
+            "was better a while ago; the best state is the one that will be kept."
+        )
+    return _compared(before, now, "now finds")
+
+
+def training_only_sentence(training: Sequence[tuple[float, float]]) -> str:
+    """Say how it goes where too few examples are there to hold any out."""
+    points = [loss for _, loss in training if math.isfinite(loss)]
+    if len(points) < 2:
+        return "The first measurement is still to come."
+    return (
+        _compared(points[0], points[-1], "now finds")
+        + " No example was held out, so this says only how well it knows what it was shown."
+    )
+
+
+def result_sentence(before: float | None, after: float | None) -> str:
+    """Say what came of it, from the held-out loss before and after."""
+    if before is None or after is None:
+        return (
+            "There were too few examples to hold some out, so whether it got better can only be "
+            "seen by trying it."
+        )
+    return _compared(before, after, "finds")
+
+
+def verdict(before: float | None, after: float | None) -> str:
+    """Return better, same, worse or unknown."""
+    if before is None or after is None or not (before > 0 and after > 0):
+        return "unknown"
+    if before / after >= _MUCH:
+        return "better"
+    return "worse" if after / before >= _LITTLE else "same"
+
+
+def data_sentence(examples_cut: int, examples_left_out: int) -> str:
+    """Say what happened to examples that were too long; empty if nothing did."""
+    parts = []
+    if examples_cut:
+        parts.append(
+            f"{_examples(examples_cut)} too long to read at once; the beginning of the question "
+            "was cut, never the answer."
+        )
+    if examples_left_out:
+        parts.append(
+            f"{_examples(examples_left_out)} left out, because the answer alone did not fit "
+            "or was empty."
+        )
+    return " ".join(parts)
+
+
+def _examples(count: int) -> str:
+    return "1 example was" if count == 1 else f"{count:,} examples were"
+
+
+def _compared(before: float, now: float, verb: str) -> str:
+    if not (before > 0 and now > 0):
+        return f"It {verb} your answers hardly surprising at all."
+    if before / now >= _MUCH:
+        return f"It {verb} your answers {times_word(before / now)} less surprising than before."
+    if now / before >= _MUCH:
+        return (
+            f"It {verb} your answers {times_word(now / before)} more surprising than before. "
+            "That is worse; more examples, or fewer passes over them, may help."
+        )
+    return (
+        f"It {verb} your answers about as surprising as before. "
+        "Not much has changed; more examples or a more thorough training may help."
+    )

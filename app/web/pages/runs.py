@@ -1,0 +1,208 @@
+"""Training: start one, follow it, stop it, start again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from markupsafe import Markup
+from sqlalchemy.orm import Session
+
+from app.datasets.service import count_examples, held_out_count
+from app.errors import DomainError
+from app.projects.tables import Project, Role
+from app.runs import planning, service
+from app.runs.estimates import QueuePlace, place_in_queue
+from app.runs.recipe import Preset
+from app.runs.repository import queue
+from app.runs.status import FINAL, RunStatus
+from app.runs.tables import Run
+from app.runs.watching.repository import run_states
+from app.web.dependencies import (
+    CurrentSession,
+    CurrentUser,
+    DatabaseSession,
+    EditedProject,
+    FileStorage,
+    ProjectAccess,
+    ViewedProject,
+)
+from app.web.flashes import redirect
+from app.web.gate import wants_page
+from app.web.run_feed import Watcher
+from app.web.run_views import for_reader
+from app.web.sse import Outbox, last_seen, stream
+from app.web.templating import render
+
+router = APIRouter()
+
+
+async def _typed_values(request: Request) -> dict[str, str]:
+    """Everything that was typed into the form, so that nothing is lost by a mistake."""
+    form = await request.form()
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+TypedValues = Annotated[dict[str, str], Depends(_typed_values)]
+
+
+@router.get("/projects/{project_id}/training")
+def show_training(
+    request: Request, project: ViewedProject, session: DatabaseSession
+) -> HTMLResponse:
+    return _training_page(request, session, project, {})
+
+
+@router.post("/projects/{project_id}/training", response_model=None)
+def start_training(
+    request: Request,
+    project: EditedProject,
+    user: CurrentUser,
+    session: DatabaseSession,
+    storage: FileStorage,
+    typed: TypedValues,
+) -> HTMLResponse | RedirectResponse:
+    try:
+        preset = _preset(typed)
+        choices = planning.read_choices(typed)
+        model = service.chosen_base_model(session, project)
+        run = service.start_run(session, storage, project, model, preset, choices, user)
+    except DomainError as error:
+        session.rollback()
+        return _training_page(request, session, project, typed, error)
+    return redirect(request, _address(run))
+
+
+def _found_run(run_id: str, project: ViewedProject, session: DatabaseSession) -> Run:
+    return service.find_run(session, project, run_id)
+
+
+FoundRun = Annotated[Run, Depends(_found_run)]
+
+
+def _changed_run(run_id: str, project: EditedProject, session: DatabaseSession) -> Run:
+    return service.find_run(session, project, run_id)
+
+
+ChangedRun = Annotated[Run, Depends(_changed_run)]
+
+
+@router.get("/projects/{project_id}/runs/{run_id}")
+def show_run(
+    request: Request,
+    run: FoundRun,
+    access: ProjectAccess,
+    signed_in: CurrentSession,
+    session: DatabaseSession,
+) -> HTMLResponse:
+    state = run_states(session, [run.id])[0]
+    view = request.app.state.run_views.view(
+        session, state, _place(session, run), may_edit=access.may(Role.EDITOR)
+    )
+    return render(
+        request,
+        "runs/show.html",
+        {
+            "project": access.project,
+            "run": run,
+            "is_over": run.status in FINAL,
+            # Our own template made it, everything in it escaped.
+            "view": Markup(for_reader(view, signed_in.csrf_token)),  # noqa: S704
+            "events_url": f"{_address(run)}/events?after={state.event_count}",
+        },
+    )
+
+
+@router.get("/projects/{project_id}/runs/{run_id}/events")
+async def follow_run(
+    request: Request,
+    run: FoundRun,
+    access: ProjectAccess,
+    signed_in: CurrentSession,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    query = request.query_params
+    watcher = Watcher(
+        run_id=run.id,
+        project_id=run.project_id,
+        sign_in_id=signed_in.id,
+        form_token=signed_in.csrf_token,
+        may_edit=access.may(Role.EDITOR),
+        seen=last_seen(last_event_id, query.get("last_event_id"), query.get("after")),
+        outbox=Outbox(),
+    )
+    feed = request.app.state.run_feed
+    feed.watch(watcher)
+    return stream(watcher.outbox, on_close=lambda: feed.forget(watcher))
+
+
+@router.post("/projects/{project_id}/runs/{run_id}/cancel")
+def cancel_run(request: Request, run: ChangedRun, session: DatabaseSession) -> RedirectResponse:
+    service.cancel_run(session, run)
+    return redirect(request, _address(run), "The training was stopped.")
+
+
+@router.post("/projects/{project_id}/runs/{run_id}/continue")
+def continue_run(request: Request, run: ChangedRun, session: DatabaseSession) -> RedirectResponse:
+    service.continue_run(session, run)
+    return redirect(request, _address(run), "The training goes on as soon as it is its turn.")
+
+
+@router.post("/projects/{project_id}/runs/{run_id}/again")
+def start_again(
+    request: Request,
+    run: ChangedRun,
+    user: CurrentUser,
+    session: DatabaseSession,
+    storage: FileStorage,
+) -> RedirectResponse:
+    again = service.start_again(session, storage, run, user)
+    return redirect(request, _address(again))
+
+
+def _address(run: Run) -> str:
+    return f"/projects/{run.project_id}/runs/{run.id}"
+
+
+def _place(session: Session, run: Run) -> QueuePlace | None:
+    if run.status != RunStatus.QUEUED:
+        return None
+    return place_in_queue(queue(session), run.id)
+
+
+def _preset(typed: dict[str, str]) -> Preset:
+    try:
+        return Preset(typed.get("preset", ""))
+    except ValueError:
+        return Preset.BALANCED
+
+
+def _training_page(
+    request: Request,
+    session: Session,
+    project: Project,
+    typed: dict[str, str],
+    error: DomainError | None = None,
+) -> HTMLResponse:
+    """The page that starts a training and lists all there were; keeps what was typed."""
+    if error is not None and not wants_page(request):
+        raise error
+    count = count_examples(session, project.id)
+    model = service.find_base_model(session, project)
+    return render(
+        request,
+        "runs/training.html",
+        {
+            "project": project,
+            "model": model,
+            "model_is_ready": model is not None and service.is_usable(model),
+            "example_count": count,
+            "held_out": held_out_count(count),
+            "plans": planning.preset_plans(session, model, project.id, count) if model else [],
+            "choices": planning.CHOICES,
+            "typed": typed,
+            "chosen": _preset(typed),
+            "runs": service.runs_of(session, project),
+            "error": error,
+        },
+        status_code=error.status_code if error else 200,
+    )

@@ -1,0 +1,130 @@
+"""The live part of a run's page: made once per change, whoever looks at it."""
+
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from app.runs import repository
+from app.runs.estimates import QueuePlace
+from app.runs.log_file import last_lines
+from app.runs.sentences import (
+    data_sentence,
+    learning_sentence,
+    phase_words,
+    result_sentence,
+    training_only_sentence,
+    verdict,
+)
+from app.runs.status import FINAL, RunStatus
+from app.runs.tables import Run
+from app.runs.watching.repository import RunState
+from app.storage.folders import Storage
+from app.web.templating import render_fragment
+
+_MOST_VIEWS: Final = 200
+# A view is the same for everyone but for the secret of its forms. Nobody can guess this mark, so
+# nothing in a view but its forms is ever replaced by a person's token.
+_FORM_TOKEN_MARK: Final = f"token-{secrets.token_hex(16)}"
+_LOG_KINDS: Final = ("log", "status")
+
+
+@dataclass(frozen=True)
+class ViewKey:
+    """All that a view shows, as far as it can change."""
+
+    state: RunState
+    place: tuple[int, int] | None
+    may_edit: bool
+
+
+def view_key(state: RunState, place: QueuePlace | None, *, may_edit: bool) -> ViewKey:
+    # The expected start moves every second; a view every ten seconds is enough.
+    rounded = None if place is None else (place.ahead, round(place.seconds_until_start / 10))
+    return ViewKey(state, rounded, may_edit)
+
+
+class RunViews:
+    """Rendered views, kept while nothing changes. Safe for any number of threads."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._views: OrderedDict[ViewKey, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def view(
+        self, session: Session, state: RunState, place: QueuePlace | None, *, may_edit: bool
+    ) -> str:
+        """Return the view's HTML, with a mark where the reader's own form token goes."""
+        key = view_key(state, place, may_edit=may_edit)
+        with self._lock:
+            if key in self._views:
+                self._views.move_to_end(key)
+                return self._views[key]
+        html = self._render(session, state.run_id, place, may_edit=may_edit)
+        with self._lock:
+            self._views[key] = html
+            while len(self._views) > _MOST_VIEWS:
+                self._views.popitem(last=False)
+        return html
+
+    def _render(
+        self, session: Session, run_id: str, place: QueuePlace | None, *, may_edit: bool
+    ) -> str:
+        runs = repository.by_ids(session, [run_id])
+        if not runs:
+            return ""
+        context = view_context(session, self._storage, runs[0], place)
+        context["may_edit"] = may_edit
+        return render_fragment("runs/_live.html", context, form_token=_FORM_TOKEN_MARK)
+
+
+def for_reader(view: str, form_token: str) -> str:
+    """Put a reader's own form token into a view that is shared by all."""
+    return view.replace(_FORM_TOKEN_MARK, form_token)
+
+
+def view_context(
+    session: Session, storage: Storage, run: Run, place: QueuePlace | None
+) -> dict[str, Any]:
+    """Return what templates/runs/_live.html needs."""
+    training, held_out = _losses(session, run.id)
+    result = run.result or {}
+    before, after = result.get("loss_before"), result.get("loss_after")
+    status = RunStatus(run.status)
+    plan = run.plan or {}
+    return {
+        "run": run,
+        "status": status,
+        "is_over": status in FINAL,
+        "place": place,
+        "phase": phase_words(status, run.phase),
+        "training": training,
+        "held_out": held_out,
+        "best_step": result.get("best_step") if held_out else None,
+        "chart_sentence": learning_sentence(held_out)
+        if run.validation_count
+        else training_only_sentence(training),
+        "result": result,
+        "result_sentence": result_sentence(before, after),
+        "verdict": verdict(before, after),
+        "data_sentence": data_sentence(
+            int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))
+        ),
+        "samples": repository.newest_samples(session, run.id),
+        "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
+        "log_lines": last_lines(storage.path("runs", run.id)),
+    }
+
+
+def _losses(
+    session: Session, run_id: str
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    training: list[tuple[int, float]] = []
+    held_out: list[tuple[int, float]] = []
+    for step, name, value in repository.metrics(session, run_id, ("train_loss", "validation_loss")):
+        (training if name == "train_loss" else held_out).append((step, value))
+    return training, held_out

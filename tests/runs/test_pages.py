@@ -1,0 +1,163 @@
+"""The pages of training, as people use them."""
+
+import pytest
+
+from app.datasets.service import add_examples
+from app.projects.tables import Project
+from app.runs.repository import lock
+from app.runs.status import RunStatus
+from app.runs.tables import RunMetric, RunSample
+from tests.support.runs import examples, get_run
+from tests.support.web import OWNER, STRANGER, TEAMMATE, VIEWER, Web
+
+
+@pytest.fixture
+def project(web: Web) -> Project:
+    """A project that is ready to train."""
+    project = web.project()
+    with web.transaction() as session:
+        add_examples(session, project.id, examples(30))
+        session.merge(project).base_model_id = "starter"
+    return project
+
+
+def start(web: Web, project: Project, **form: str) -> str:
+    answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"]).rpartition("/")[2]
+
+
+class TestTrainingPage:
+    def test_it_offers_three_ways_and_one_button(self, web: Web, project: Project) -> None:
+        text = web.client_for(OWNER).page(f"/projects/{project.id}/training")
+        for word in ("Quick", "Balanced", "Thorough", "Start training", "Tailor Starter"):
+            assert word in text
+        assert text.count("button--primary") == 1
+
+    def test_it_says_what_is_missing(self, web: Web) -> None:
+        project = web.project()
+        client = web.client_for(OWNER)
+        assert "Add examples" in client.page(f"/projects/{project.id}/training")
+        with web.transaction() as session:
+            add_examples(session, project.id, examples(3))
+        assert "Choose a base model" in client.page(f"/projects/{project.id}/training")
+
+    def test_a_value_out_of_bounds_is_shown_beside_its_field(
+        self, web: Web, project: Project
+    ) -> None:
+        form = {"preset": "thorough", "epochs": "1000", "rank": "12"}
+        answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
+        assert answer.status_code == 422
+        assert "from 1 to 100" in answer.text
+        assert 'value="12"' in answer.text
+        assert 'value="1000"' in answer.text
+
+    def test_nothing_starts_without_examples(self, web: Web) -> None:
+        project = web.project()
+        with web.transaction() as session:
+            session.merge(project).base_model_id = "starter"
+        answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", {})
+        assert answer.status_code == 409
+        assert "nothing to learn from" in answer.text
+        assert list((web.storage.root / "runs").iterdir()) == []
+
+
+class TestRunPage:
+    def test_a_waiting_run_says_its_place_and_can_be_stopped(
+        self, web: Web, project: Project
+    ) -> None:
+        first, second = start(web, project), start(web, project)
+        client = web.client_for(OWNER)
+        text = client.page(f"/projects/{project.id}/runs/{second}")
+        assert "1\N{NO-BREAK SPACE}training is before it" in text
+        assert "Stop the training" in text
+        assert 'http-equiv="refresh"' in text
+        answer = client.submit(f"/projects/{project.id}/runs/{first}/cancel")
+        assert answer.status_code == 303
+        assert get_run(web.engine, first).status == RunStatus.CANCELLED
+        assert "next in line" in client.page(f"/projects/{project.id}/runs/{second}")
+
+    def test_a_finished_run_says_what_came_of_it(self, web: Web, project: Project) -> None:
+        run_id = start(web, project)
+        with web.transaction() as session:
+            run = lock(session, run_id)
+            assert run is not None
+            run.status = RunStatus.SUCCEEDED
+            run.event_count += 1
+            run.result = {
+                "loss_before": 3.0,
+                "loss_after": 1.0,
+                "seconds": 61.0,
+                "best_step": 10,
+                "peak_memory_bytes": 10**9,
+            }
+            session.add_all(
+                RunMetric(run_id=run_id, step=step, name=name, value=value)
+                for step, name, value in [
+                    (1, "train_loss", 3.1),
+                    (10, "train_loss", 0.9),
+                    (0, "validation_loss", 3.0),
+                    (10, "validation_loss", 1.0),
+                ]
+            )
+            session.add(
+                RunSample(
+                    run_id=run_id,
+                    step=10,
+                    position=0,
+                    question="<img src=x onerror=alert(1)>",
+                    expected="An answer",
+                    base_answer="Something",
+                    answer="Another",
+                )
+            )
+        text = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
+        assert "3 times less surprising" in text
+        assert "Try it" in text
+        assert "Take it" in text
+        assert "<img src=x" not in text
+        assert 'http-equiv="refresh"' not in text
+
+    def test_a_failed_run_says_why_and_starts_again(self, web: Web, project: Project) -> None:
+        run_id = start(web, project, preset="quick", epochs="3")
+        with web.transaction() as session:
+            run = lock(session, run_id)
+            assert run is not None
+            run.status = RunStatus.FAILED
+            run.failure = {
+                "code": "out_of_memory",
+                "reason": "The memory was too small.",
+                "next_step": "Choose a smaller model.",
+                "details": "a trace",
+                "permanent": True,
+            }
+        client = web.client_for(OWNER)
+        text = client.page(f"/projects/{project.id}/runs/{run_id}")
+        assert "The memory was too small." in text
+        assert "Choose a smaller model." in text
+        answer = client.submit(f"/projects/{project.id}/runs/{run_id}/again")
+        again = get_run(web.engine, answer.headers["location"].rpartition("/")[2])
+        assert again.recipe["epochs"] == 3
+        assert again.version_number == 2
+
+    def test_the_forms_of_a_shared_view_carry_each_readers_own_token(
+        self, web: Web, project: Project
+    ) -> None:
+        run_id = start(web, project)
+        for email in (OWNER, TEAMMATE):
+            client = web.client_for(email)
+            text = client.page(f"/projects/{project.id}/runs/{run_id}")
+            assert client.csrf_token in text
+            assert "token-" not in text
+
+    def test_a_viewer_looks_and_a_stranger_does_not(self, web: Web, project: Project) -> None:
+        run_id = start(web, project)
+        address = f"/projects/{project.id}/runs/{run_id}"
+        assert "Stop the training" not in web.client_for(VIEWER).page(address)
+        assert web.client_for(VIEWER).submit(f"{address}/cancel").status_code == 403
+        for path in (address, f"{address}/events"):
+            assert web.client_for(STRANGER).get(path).status_code == 404
+        other = web.project("Another")
+        foreign = f"/projects/{other.id}/runs/{run_id}"
+        assert web.client_for(OWNER).get(foreign).status_code == 404
+        assert web.client_for(OWNER).get(f"{foreign}/events").status_code == 404

@@ -1,0 +1,79 @@
+"""Projects with examples, and runs that wait: made by the services that people use."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import User
+from app.base_models.service import register_built_in
+from app.base_models.tables import BaseModel
+from app.database.session import transaction
+from app.datasets.content import NewExample
+from app.datasets.service import add_examples
+from app.projects.service import create_project
+from app.projects.tables import Project
+from app.runs.recipe import Preset, RecipeChoices
+from app.runs.service import start_run
+from app.runs.tables import Run
+from app.storage.folders import Storage
+from tests.support.scripted_child import SCRIPT_FILE
+
+
+def examples(count: int) -> list[NewExample]:
+    return [
+        NewExample(
+            question=f"What does article {number} cost?",
+            answer=f"Article {number} costs {number * 3} pounds, and we are glad to send it.",
+        )
+        for number in range(count)
+    ]
+
+
+def project_with_examples(session: Session, storage: Storage, count: int = 30) -> Project:
+    """A project on the starter, whose owner is someone new."""
+    register_built_in(session, storage)
+    user = User(email=f"{count}-{id(session)}@example.org", name="Someone", password_hash="-")
+    session.add(user)
+    session.flush()
+    project = create_project(session, user.id, "Prices")
+    project.base_model_id = "starter"
+    add_examples(session, project.id, examples(count))
+    return project
+
+
+def queue_run(
+    engine: Engine, storage: Storage, project_id: str, script: dict[str, Any] | None = None
+) -> str:
+    """Queue a run of the quick preset; `script` tells the scripted child what to do."""
+    with transaction(engine) as session:
+        project = session.get(Project, project_id)
+        model = session.get(BaseModel, "starter")
+        assert project is not None
+        assert model is not None
+        run = start_run(session, storage, project, model, Preset.QUICK, RecipeChoices(), None)
+        write_script(storage, run.id, script or {})
+    return run.id
+
+
+def write_script(storage: Storage, run_id: str, script: dict[str, Any]) -> None:
+    (storage.path("runs", run_id) / SCRIPT_FILE).write_text(json.dumps(script))
+
+
+def get_run(engine: Engine, run_id: str) -> Run:
+    with transaction(engine, read_only=True) as session:
+        run = session.get(Run, run_id)
+        assert run is not None
+        return run
+
+
+def attempts(storage: Storage, run_id: str) -> Sequence[tuple[int, int]]:
+    """The (fence, process id) of every scripted child that was started for a run."""
+    path: Path = storage.path("runs", run_id) / "attempts.txt"
+    if not path.exists():
+        return []
+    pairs = (line.split() for line in path.read_text().splitlines())
+    return [(int(fence), int(pid)) for fence, pid in pairs]
