@@ -66,7 +66,11 @@ class Client(TestClient):
         return str(response.text)
 
     def submit(
-        self, url: str, form: Mapping[str, Any] | None = None, *, files: Any = None  # noqa: ANN401
+        self,
+        url: str,
+        form: Mapping[str, Any] | None = None,
+        *,
+        files: Any = None,  # noqa: ANN401
     ) -> Response:
         """Send a form as a browser does, with its token first and its Origin."""
         fields = {"csrf_token": self.csrf_token, **(form or {})}
@@ -197,8 +201,6 @@ def _password_hash() -> str:
 def _add_cast(session: Session) -> None:
     for email in CAST:
         name = email.partition("@")[0].title()
-        user = User(
-            email=email, name=name, password_hash=_password_hash(), is_admin=email == ADMIN
-        )
+        user = User(email=email, name=name, password_hash=_password_hash(), is_admin=email == ADMIN)
         session.add(user)
     session.flush()

@@ -87,9 +87,7 @@ def set_active(
     is_active: Text = "",
 ) -> Response:
     user = service.set_active(session, user_id, is_active=bool(is_active))
-    what = (
-        "can sign in again" if user.is_active else "was signed out and cannot sign in any more"
-    )
+    what = "can sign in again" if user.is_active else "was signed out and cannot sign in any more"
     return redirect(request, "/people", f"{user.name} {what}.")
 
 

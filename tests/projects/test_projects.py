@@ -1,0 +1,185 @@
+"""Projects from making to deleting, and who may do what with them."""
+
+from sqlalchemy import func, select
+
+from app.adapters.tables import Adapter
+from app.base_models.service import STARTER_ID
+from app.datasets.tables import Example, Import
+from app.projects.tables import Project, ProjectMember, Role
+from app.runs.status import RunStatus
+from app.runs.tables import Run
+from tests.support.web import ADMIN, OWNER, STRANGER, TEAMMATE, VIEWER, Web
+
+
+def _add_run(web: Web, project_id: str, status: RunStatus) -> str:
+    with web.transaction() as session:
+        run = Run(
+            project_id=project_id,
+            version_number=1,
+            base_model_id=STARTER_ID,
+            status=status,
+            recipe={},
+            snapshot_sha256="0" * 64,
+            train_count=1,
+            validation_count=1,
+        )
+        session.add(run)
+        session.flush()
+        return run.id
+
+
+class TestMaking:
+    def test_a_first_visit_offers_a_project_and_three_samples(self, web: Web) -> None:
+        page = web.client_for(STRANGER).page("/")
+        assert "Nothing on the table yet" in page
+        assert page.count("/projects/samples/") == 3
+
+    def test_a_new_project_leads_to_its_examples(self, web: Web) -> None:
+        client = web.client_for(STRANGER)
+        form = {"name": "  Support mail ", "goal": "Answer in our voice."}
+        answer = client.submit_from("/projects/new", "/projects", form)
+        assert answer.status_code == 303
+        address = answer.headers["location"]
+        assert address.endswith("/examples")
+        page = client.page("/")
+        assert "Support mail" in page
+        assert "Add examples of what you would like" in page
+        overview = client.page(address.removesuffix("/examples"))
+        assert "Answer in our voice." in overview
+        assert overview.count("button--primary") == 1
+
+    def test_a_project_without_a_name_keeps_what_was_typed(self, web: Web) -> None:
+        answer = web.client_for(OWNER).submit("/projects", {"name": " ", "goal": "Half a book"})
+        assert answer.status_code == 422
+        assert "The project has no name yet." in answer.text
+        assert "Half a book" in answer.text
+
+    def test_a_sample_is_ready_to_train_with_one_click(self, web: Web) -> None:
+        client = web.client_for(STRANGER)
+        answer = client.submit("/projects/samples/brand_voice")
+        assert answer.status_code == 303
+        address = answer.headers["location"]
+        assert address.endswith("/training")
+        with web.transaction() as session:
+            project = session.scalars(select(Project)).one()
+            assert project.base_model_id == STARTER_ID
+            assert session.scalar(select(func.count()).select_from(Example)) == 206
+        overview = client.page(address.removesuffix("/training"))
+        assert "Everything is ready to train." in overview
+        assert "Do you open on Sundays?" in overview
+        assert client.submit("/projects/samples/nothing").status_code == 404
+        assert client.submit("/projects/samples/..%2freports").status_code == 404
+
+
+class TestMembers:
+    def test_an_owner_adds_changes_and_removes_people(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        base = f"/projects/{project.id}"
+        stranger = web.user(STRANGER).id
+        form = {"email": " Stranger@example.org", "role": "viewer"}
+        assert owner.submit(f"{base}/members", form).status_code == 303
+        assert web.client_for(STRANGER).get(base).status_code == 200
+        answer = owner.submit(f"{base}/members", form)
+        assert answer.status_code == 409
+        assert "already in this project" in answer.text
+        member = f"{base}/members/{stranger}"
+        assert owner.submit(f"{member}/role", {"role": "editor"}).status_code == 303
+        changed = web.client_for(STRANGER).submit(f"{base}/settings", {"name": "Changed"})
+        assert changed.status_code == 303
+        assert owner.submit(f"{member}/role", {"role": "king"}).status_code == 422
+        assert owner.submit(f"{member}/remove").status_code == 303
+        assert web.client_for(STRANGER).get(base).status_code == 404
+
+    def test_someone_without_an_account_is_named(self, web: Web) -> None:
+        project = web.project()
+        form = {"email": "nobody@example.org", "role": "editor"}
+        answer = web.client_for(OWNER).submit(f"/projects/{project.id}/members", form)
+        assert answer.status_code == 422
+        assert "Nobody here has the address nobody@example.org." in answer.text
+        assert 'value="nobody@example.org"' in answer.text
+
+    def test_the_last_owner_stays(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        member = f"/projects/{project.id}/members/{web.user(OWNER).id}"
+        assert owner.submit(f"{member}/role", {"role": "viewer"}).status_code == 409
+        assert owner.submit(f"{member}/remove").status_code == 409
+        assert owner.submit(f"/projects/{project.id}/leave").status_code == 409
+        teammate = f"/projects/{project.id}/members/{web.user(TEAMMATE).id}"
+        assert owner.submit(f"{teammate}/role", {"role": "owner"}).status_code == 303
+        assert owner.submit(f"{member}/role", {"role": "viewer"}).status_code == 303
+        assert owner.submit(f"/projects/{project.id}/delete").status_code == 403
+
+    def test_anyone_may_leave(self, web: Web) -> None:
+        project, viewer = web.project(), web.client_for(VIEWER)
+        assert "Leave the project" in viewer.page(f"/projects/{project.id}/settings")
+        assert viewer.submit(f"/projects/{project.id}/leave").status_code == 303
+        assert viewer.get(f"/projects/{project.id}").status_code == 404
+
+    def test_administrators_see_no_more_than_others(self, web: Web) -> None:
+        project = web.project("A private matter")
+        admin = web.client_for(ADMIN)
+        assert "A private matter" not in admin.page("/")
+        assert admin.get(f"/projects/{project.id}").status_code == 404
+
+    def test_everyone_sees_their_own_projects_only(self, web: Web) -> None:
+        web.project("Shared work")
+        assert "Shared work" in web.client_for(VIEWER).page("/")
+        assert "Shared work" not in web.client_for(STRANGER).page("/")
+
+
+class TestDeleting:
+    def test_the_name_has_to_be_typed(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        answer = owner.submit(f"/projects/{project.id}/delete", {"confirmation": "Support"})
+        assert answer.status_code == 422
+        assert "nothing was deleted" in answer.text
+        assert owner.get(f"/projects/{project.id}").status_code == 200
+
+    def test_everything_goes_rows_and_files(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        run_id = _add_run(web, project.id, RunStatus.SUCCEEDED)
+        with web.transaction() as session:
+            upload = Import(project_id=project.id, file_name="a.csv")
+            session.add(upload)
+            session.add(
+                Adapter(
+                    run_id=run_id,
+                    project_id=project.id,
+                    version_number=1,
+                    base_model_id=STARTER_ID,
+                    sha256="0" * 64,
+                    size_bytes=1,
+                )
+            )
+            session.flush()
+            kept = web.storage.folder("runs", "0000000000000000")
+            (web.storage.folder("runs", run_id) / "recipe.json").write_text("{}")
+            web.storage.path("uploads", upload.id).write_text("a,b")
+        answer = owner.submit(f"/projects/{project.id}/delete", {"confirmation": "support mail"})
+        assert answer.status_code == 303
+        assert not web.storage.path("runs", run_id).exists()
+        assert not web.storage.path("uploads", upload.id).exists()
+        assert kept.exists()
+        with web.transaction() as session:
+            for table in (Project, ProjectMember, Run, Import, Adapter):
+                assert session.scalar(select(func.count()).select_from(table)) == 0, table
+        assert "is deleted" in owner.page("/")
+
+    def test_a_training_that_is_not_over_blocks_it(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        run_id = _add_run(web, project.id, RunStatus.TRAINING)
+        folder = web.storage.folder("runs", run_id)
+        answer = owner.submit(f"/projects/{project.id}/delete", {"confirmation": project.name})
+        assert answer.status_code == 409
+        assert "while version 1 is being trained" in answer.text
+        assert folder.exists()
+        assert owner.get(f"/projects/{project.id}").status_code == 200
+
+
+def test_roles_are_stored_as_plain_words(web: Web) -> None:
+    project = web.project()
+    with web.transaction() as session:
+        roles = session.scalars(
+            select(ProjectMember.role).where(ProjectMember.project_id == project.id)
+        ).all()
+    assert sorted(roles) == sorted([Role.OWNER, Role.EDITOR, Role.VIEWER])
