@@ -31,6 +31,7 @@ from app.web.pages import (
     projects,
     runs,
     setup,
+    versions,
 )
 from app.web.run_views import RunViews
 from app.web.security import BodyLimit, HostCheck, SecurityHeaders
@@ -49,6 +50,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     imports.router,
     base_models.router,
     runs.router,
+    versions.router,
     chat.router,
 )
 

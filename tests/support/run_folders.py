@@ -68,8 +68,10 @@ def make_run_folder(
 def start_child(run_folder: Path, fence: int = 1, **environment: str) -> subprocess.Popen[str]:
     """Start the real training process; its standard output is the stream of events."""
     return subprocess.Popen(
-        [sys.executable, "-m", "worker.training.main"]
-        + ["--run-folder", str(run_folder), "--fence", str(fence)],
+        [
+            *(sys.executable, "-m", "worker.training.main"),
+            *("--run-folder", str(run_folder), "--fence", str(fence)),
+        ],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,5 +1,8 @@
-"""Files that survive a power loss. The training process has its own few lines for it: the
-product's storage module would bring the settings and the database along."""
+"""Files that survive a power loss.
+
+The training process has its own few lines for it: the product's storage module would bring the
+settings and the database along.
+"""
 
 import hashlib
 import os

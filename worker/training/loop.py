@@ -36,6 +36,7 @@ from worker.training.tokens import prepare_tokens
 
 _REPORTED_POINTS: Final = 400
 _LOWEST_RATE: Final = 0.1
+_SENSELESS_UPDATES: Final = 5
 
 
 class TrainingRun:
@@ -64,6 +65,7 @@ class TrainingRun:
         self._setup_numbers(checkpoint)
         base = load_base(recipe, self.dtype, self.device)
         self.filling = self.chat.tokenizer.pad_token_id or 0
+        self.vocabulary = int(base.get_input_embeddings().weight.shape[0])
         self.loss = AnswerLoss(base)
         self.model = attach_adapter(base, recipe)
         self.weights = adapter_parameters(self.model)
@@ -131,6 +133,7 @@ class TrainingRun:
             raise failures.not_finite(step, f"the loss ({total})")
         if not math.isfinite(norm):
             raise failures.not_finite(step, f"the gradient ({norm})")
+        self._require_sense(step, total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         tokens = sum(batch.tokens for batch in batches)
@@ -368,6 +371,19 @@ class TrainingRun:
         done = (step - warmup) / max(1, self.total_steps - warmup)
         share = _LOWEST_RATE + (1 - _LOWEST_RATE) * (1 + math.cos(math.pi * done)) / 2
         return recipe.learning_rate * share
+
+    def _require_sense(self, step: int, loss: float) -> None:
+        """End a run that does much worse than guessing blindly, time after time.
+
+        Layers that normalise keep even absurd weights finite, so waiting for NaN is not enough.
+        """
+        state = self.state
+        state.first_loss = loss if state.first_loss is None else state.first_loss
+        blind_guess = math.log(self.vocabulary)
+        is_senseless = loss > max(2 * blind_guess, 2 * state.first_loss)
+        state.senseless_updates = state.senseless_updates + 1 if is_senseless else 0
+        if state.senseless_updates >= _SENSELESS_UPDATES:
+            raise failures.not_finite(step, f"a loss of {loss:g}, worse than blind guessing,")
 
     def _report(self, rate: float, norm: float) -> None:
         """Say where the run stands."""

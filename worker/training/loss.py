@@ -19,6 +19,8 @@ from worker.training.batches import MicroBatch
 
 _POSITIONS_AT_ONCE: Final = 1024
 _PROBE_TOKENS: Final = 7
+# Settings of known models that change the scores; small random scores may not show a soft cap.
+_SCORE_CHANGING_KEYS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
 class AnswerLoss:
@@ -54,6 +56,8 @@ class AnswerLoss:
     def _short_way_is_right(self) -> bool:
         """Compare both ways on a few tokens."""
         if type(self._head) is not torch.nn.Linear or self._model.base_model is self._model:
+            return False
+        if any(getattr(self._model.config, key, None) for key in _SCORE_CHANGING_KEYS):
             return False
         was_training = self._model.training
         self._model.eval()

@@ -36,6 +36,8 @@ class RunState:
     last_epoch_loss: float = 0.0
     span_loss: float = 0.0
     span_answers: int = 0
+    first_loss: float | None = None
+    senseless_updates: int = 0
     loss_before: float | None = None
     best_loss: float | None = None
     best_step: int | None = None

@@ -1,4 +1,6 @@
-"""What happens to an example that is longer than the limit. The rule, in its order:
+"""What happens to an example that is longer than the limit.
+
+The rule, in its order:
 
 1. The conversation loses its oldest turns, as long as a question and its answer remain.
 2. The question loses its beginning, down to a quarter of the limit.

@@ -1,0 +1,107 @@
+"""The model card and the small program that go along with a version's files."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.base_models.tables import BaseModel
+from app.runs.recipe import Recipe
+from app.version import VERSION
+
+BASE_FOLDER_IN_BUNDLE: Final = "base_model"
+_SMALL_MODEL_PARAMETERS: Final = 1_000_000_000
+_TEMPLATES: Final = Path(__file__).parent / "bundle_files"
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """What someone outside of Tailor must know of the base model.
+
+    Attributes:
+        source: builtin, hub or folder.
+        hub_id: its name on the hub, if it is there.
+        folder: its files, where they have to go along because they are nowhere else.
+        dtype: the number format in which Tailor answers with it on a processor.
+    """
+
+    name: str
+    source: str
+    hub_id: str | None
+    revision: str | None
+    fingerprint: str
+    licence: str
+    dtype: str
+    folder: Path | None = None
+
+    @property
+    def reference(self) -> str:
+        """What `from_pretrained` takes outside of Tailor, as far as that can be known."""
+        if self.folder is not None:
+            return BASE_FOLDER_IN_BUNDLE
+        return self.hub_id or self.name
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Everything that stands in a model card."""
+
+    project_name: str
+    goal: str
+    version_number: int
+    created_at: datetime
+    base: BaseFacts
+    recipe: Recipe
+    train_count: int
+    validation_count: int
+    snapshot_sha256: str
+    adapter_sha256: str
+    loss_before: float | None
+    loss_after: float | None
+    result_sentence: str
+
+
+def base_facts(model: BaseModel) -> BaseFacts:
+    """Return the facts; the built-in model's files go along, since no hub has them."""
+    parameters = int(model.facts.get("parameters") or 0)
+    is_built_in = model.source == "builtin" and model.folder
+    return BaseFacts(
+        name=model.name,
+        source=model.source,
+        hub_id=model.hub_id,
+        revision=model.revision,
+        fingerprint=model.fingerprint or "",
+        licence=str(model.facts.get("licence") or ""),
+        dtype="float32" if parameters < _SMALL_MODEL_PARAMETERS else "bfloat16",
+        folder=Path(model.folder) if is_built_in and model.folder else None,
+    )
+
+
+def render_model_card(facts: CardFacts) -> str:
+    return _render("README.md.jinja", facts)
+
+
+def render_use_it(facts: CardFacts) -> str:
+    return _render("use_it.py.jinja", facts)
+
+
+def _render(name: str, facts: CardFacts) -> str:
+    # Plain text and Python, not HTML: what people typed is put on one line, and quoted as JSON
+    # where it becomes part of a program.
+    environment = Environment(  # noqa: S701 (no HTML)
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["one_line"] = _one_line
+    environment.filters["quoted"] = json.dumps
+    return environment.get_template(name).render(facts=facts, tailor_version=VERSION)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,129 @@
+"""Versions of a project's model: which there are, how good they are, and taking one along."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy.orm import Session
+
+from app.adapters import repository
+from app.adapters.bundle import Bundle, bundle_name
+from app.adapters.errors import AdapterFilesGoneError, UnknownVersionError
+from app.adapters.model_card import BaseFacts, CardFacts, base_facts
+from app.adapters.tables import Adapter
+from app.projects.tables import Project
+from app.runs.recipe import Recipe
+from app.runs.sentences import result_sentence, verdict
+from app.runs.tables import Run
+from app.storage.folders import Storage
+
+ADAPTER_FOLDER = "adapter"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version as a page shows it.
+
+    Attributes:
+        verdict: better, same, worse or unknown, by the held-out examples.
+        result_sentence: the same as a sentence.
+    """
+
+    number: int
+    run_id: str
+    created_at: datetime
+    size_bytes: int
+    sha256: str
+    recipe: Recipe
+    train_count: int
+    validation_count: int
+    snapshot_sha256: str
+    loss_before: float | None
+    loss_after: float | None
+    verdict: str
+    result_sentence: str
+    seconds: float
+
+    @classmethod
+    def of(cls, adapter: Adapter, run: Run) -> Self:
+        result: dict[str, Any] = run.result or {}
+        before, after = result.get("loss_before"), result.get("loss_after")
+        return cls(
+            number=adapter.version_number,
+            run_id=adapter.run_id,
+            created_at=adapter.created_at,
+            size_bytes=adapter.size_bytes,
+            sha256=adapter.sha256,
+            recipe=Recipe.model_validate(run.recipe),
+            train_count=run.train_count,
+            validation_count=run.validation_count,
+            snapshot_sha256=run.snapshot_sha256,
+            loss_before=before,
+            loss_after=after,
+            verdict=verdict(before, after),
+            result_sentence=result_sentence(before, after),
+            seconds=float(result.get("seconds") or 0.0),
+        )
+
+
+@dataclass(frozen=True)
+class VersionDetails:
+    """A version with what must be known of its base model to take it along."""
+
+    version: Version
+    base: BaseFacts
+
+
+def versions_of(session: Session, project: Project) -> Sequence[Version]:
+    """Return a project's versions, the newest first."""
+    return [Version.of(adapter, run) for adapter, run in _rows(session, project)]
+
+
+def find_version(session: Session, project: Project, number: int) -> VersionDetails:
+    """Return one version of this project.
+
+    Raises:
+        UnknownVersionError: if there is none with this number.
+    """
+    row = repository.by_number(session, project.id, number)
+    if row is None:
+        raise UnknownVersionError
+    adapter, run, base_model = row
+    return VersionDetails(Version.of(adapter, run), base_facts(base_model))
+
+
+def bundle_of(session: Session, storage: Storage, project: Project, number: int) -> Bundle:
+    """Return everything that a download of a version consists of; nothing is read yet.
+
+    Raises:
+        UnknownVersionError: if there is no such version.
+        AdapterFilesGoneError: if its files, or those of a base that goes along, are gone.
+    """
+    details = find_version(session, project, number)
+    version, base = details.version, details.base
+    folder = storage.path("runs", version.run_id, ADAPTER_FOLDER)
+    base_is_whole = base.folder is None or (base.folder / "config.json").is_file()
+    if not (folder / WEIGHTS_FILE).is_file() or not base_is_whole:
+        raise AdapterFilesGoneError(number)
+    card = CardFacts(
+        project_name=project.name,
+        goal=project.goal,
+        version_number=number,
+        created_at=version.created_at,
+        base=base,
+        recipe=version.recipe,
+        train_count=version.train_count,
+        validation_count=version.validation_count,
+        snapshot_sha256=version.snapshot_sha256,
+        adapter_sha256=version.sha256,
+        loss_before=version.loss_before,
+        loss_after=version.loss_after,
+        result_sentence=version.result_sentence,
+    )
+    return Bundle(bundle_name(project.name, number), folder, card)
+
+
+def _rows(session: Session, project: Project) -> list[tuple[Adapter, Run]]:
+    return [(row[0], row[1]) for row in repository.all_of_project(session, project.id)]

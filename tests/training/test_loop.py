@@ -1,0 +1,170 @@
+"""The loop in this process: what changes, what must not, and what it says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from tests.support.run_folders import make_run_folder, recipe_for, sums
+from tests.support.tiny_models import KINDS, UNMARKED_TEMPLATE, make_tiny_model
+from tests.support.training_events import prepared_run, train_here
+from worker.training.failures import TrainingFailureError
+from worker.training.model import base_sha256
+
+
+def test_the_base_stays_to_the_bit_and_the_adapter_learns(tiny_model: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(tiny_model, epochs=8, learning_rate=0.02)
+    folder = make_run_folder(tmp_path / "run", recipe, sums(12), sums(6, first=50))
+    run, events = prepared_run(folder)
+    before = base_sha256(run.model)
+    on_disk = load_file(tiny_model / "model.safetensors")
+    run.train()
+    assert base_sha256(run.model) == before
+    for name, weight in run.model.get_base_model().named_parameters():
+        if "lora_" not in name:
+            original = on_disk[name.replace(".base_layer", "")]
+            assert torch.equal(weight.to(original.dtype), original)
+    run.cleanup()
+    result = events.only("result")
+    assert result["loss_after"] < 0.8 * result["loss_before"]
+    assert result["steps"] == 24
+    saved = load_file(folder / result["adapter_folder"] / "adapter_model.safetensors")
+    assert all(w.dtype == torch.float32 and bool(w.any()) for w in saved.values())
+    assert {name.split(".")[-3] for name in saved} >= {"q_proj", "down_proj", "gate_proj"}
+
+
+def test_what_it_says(tiny_model: Path, tmp_path: Path) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(10), sums(5, first=50))
+    events = train_here(folder)
+    assert [entry["phase"] for entry in events.of("phase")] == [
+        *("loading_model", "measuring_base", "training"),
+        *("evaluating", "training", "evaluating", "training", "saving"),
+    ]
+    plan = events.only("plan")
+    assert (plan["total_steps"], plan["steps_per_epoch"], plan["train_examples"]) == (6, 3, 10)
+    trained = [e for e in events.of("metrics") if "train_loss" in e["values"]]
+    assert [e["step"] for e in trained] == [1, 2, 3, 4, 5, 6]
+    held_out = [e["step"] for e in events.of("metrics") if "validation_loss" in e["values"]]
+    assert held_out == [0, 3, 6]
+    samples = events.of("sample")
+    assert [(e["step"], e["position"]) for e in samples] == [
+        *((3, 0), (3, 1), (3, 2)),
+        *((6, 0), (6, 1), (6, 2)),
+    ]
+    assert samples[0]["question"] == "What is 50 and 1?"
+    assert events.of("progress")[-1]["step"] == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_model_is_trained_and_read_back_by_plain_peft(
+    kind: str, tmp_path: Path
+) -> None:
+    base = make_tiny_model(tmp_path / "base", kind, template=None, with_pad=False, with_marks=False)
+    recipe = recipe_for(base, epochs=1)
+    folder = make_run_folder(tmp_path / "run", recipe, sums(8), sums(5, first=50))
+    run, events = prepared_run(folder)
+    run.train()
+    run.cleanup()
+    plain = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=run.dtype),
+        str(folder / events.only("result")["adapter_folder"]),
+    ).eval()
+    ids = torch.arange(20)[None]
+    run.model.eval()
+    if events.only("result")["best_step"] == run.state.step:
+        with torch.no_grad():
+            assert torch.equal(plain(ids).logits, run.model(ids).logits)
+
+
+def test_micro_batches_do_not_change_the_result(tiny_model: Path, tmp_path: Path) -> None:
+    weights = []
+    for budget in (64, 4096):
+        recipe = recipe_for(tiny_model, tokens_per_micro_batch=budget, epochs=1)
+        folder = make_run_folder(tmp_path / str(budget), recipe, sums(16))
+        run, _ = prepared_run(folder)
+        run.train()
+        weights.append({name: w.detach().clone() for name, w in run.weights.items()})
+    for name, weight in weights[0].items():
+        assert torch.allclose(weight, weights[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_held_out_keeps_the_last_weights(tiny_model: Path, tmp_path: Path) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(6))
+    result = train_here(folder).only("result")
+    assert result["loss_before"] is None
+    assert result["loss_after"] is None
+    assert result["best_step"] == result["steps"] == 4
+
+
+def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path) -> None:
+    # Learned by heart within a few steps, so the held-out loss rises again.
+    recipe = recipe_for(tiny_model, epochs=12, learning_rate=0.05, evaluations=6)
+    folder = make_run_folder(tmp_path / "run", recipe, sums(6), sums(5, first=60))
+    events = train_here(folder)
+    losses = {
+        e["step"]: e["values"]["validation_loss"]
+        for e in events.of("metrics")
+        if "validation_loss" in e["values"] and e["step"]
+    }
+    best = min(losses, key=lambda step: losses[step])
+    result = events.only("result")
+    assert result["best_step"] == best
+    assert result["loss_after"] == losses[best]
+    saved = load_file(folder / result["adapter_folder"] / "adapter_model.safetensors")
+    kept = load_file(folder / "checkpoints" / f"step-{best:08d}" / "adapter.safetensors")
+    assert torch.equal(
+        next(w for n, w in sorted(saved.items()) if "layers.0.mlp.up_proj.lora_B" in n),
+        next(w for n, w in sorted(kept.items()) if "layers.0.mlp.up_proj.lora_B" in n),
+    )
+
+
+def test_numbers_beyond_calculation_stop_the_run_and_keep_what_was_saved(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=10, seconds_between_checkpoints=0.001)
+    folder = make_run_folder(tmp_path / "run", recipe, sums(12), sums(5, first=50))
+    run, events = prepared_run(folder)
+    run.recipe = recipe.model_copy(update={"learning_rate": 1e9})
+    with pytest.raises(TrainingFailureError) as caught:
+        run.train()
+    assert caught.value.code == "nan_loss"
+    assert caught.value.permanent
+    assert "learning rate" in caught.value.next_step
+    assert run.state.step < 20
+    newest = run.checkpoints.load_newest()
+    assert newest is not None
+    assert all(bool(w.isfinite().all()) for w in newest.tensors["adapter"].values())
+    assert events.of("result") == []
+
+
+def test_a_changed_missing_or_dangerous_base_model_is_named(tmp_path: Path) -> None:
+    base = make_tiny_model(tmp_path / "base", template=UNMARKED_TEMPLATE)
+    recipe = recipe_for(base)
+
+    def code(name: str) -> str:
+        with pytest.raises(TrainingFailureError, match="tiny model") as caught:
+            train_here(make_run_folder(tmp_path / name, recipe_of[name], sums(4)))
+        return caught.value.code
+
+    recipe_of = {"changed": recipe}
+    config = base / "config.json"
+    plain = config.read_text()
+    config.write_text(plain + " ")
+    assert code("changed") == "base_model_changed"
+    config.write_text(plain.replace("{", '{"auto_map": {"AutoConfig": "x.y"},', 1))
+    recipe_of["dangerous"] = recipe_for(base)
+    assert code("dangerous") == "base_model_missing"
+    recipe_of["gone"] = recipe
+    base.rename(tmp_path / "elsewhere")
+    assert code("gone") == "base_model_missing"
+
+
+def test_examples_without_any_answer_are_said(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"id": 1, "messages": [{"role": "user", "content": "Hello?"}]}]
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), rows)
+    with pytest.raises(TrainingFailureError) as caught:
+        train_here(folder)
+    assert caught.value.code == "no_usable_examples"
