@@ -6,6 +6,9 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+# Foreign keys below name their tables, which a worker may not have seen otherwise.
+import app.accounts.tables
+import app.projects.tables  # noqa: F401
 from app.clock import now
 from app.database.base import Base, JsonColumn, JsonObject
 from app.ids import new_id

@@ -76,7 +76,7 @@ def _roles_by_name(columns: list[ColumnSurvey], groups: list[str]) -> list[Colum
         roles[place] = ColumnRole.INSTRUCTIONS if is_taken else ColumnRole.QUESTION
     # Alpaca's `input`, or a context, belongs to the question; alone, it is the question.
     for place, group in enumerate(groups):
-        if group == "further" and not columns[place].is_numeric:
+        if group == "further":
             roles[place] = ColumnRole.QUESTION
     if ColumnRole.ANSWER not in roles:
         _give(roles, groups, "kind", ColumnRole.ANSWER)

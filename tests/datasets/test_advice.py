@@ -1,0 +1,37 @@
+"""Advice from the data, in plain sentences."""
+
+from sqlalchemy.orm import Session
+
+from app.datasets import service
+from app.datasets.advice import advise
+from app.datasets.content import NewExample
+from app.projects.tables import Project
+
+
+def _advice(session: Session, examples: list[NewExample]) -> str:
+    project = Project(name="p")
+    session.add(project)
+    session.flush()
+    service.add_examples(session, project.id, examples)
+    return " ".join(f"{item.what} {item.text}" for item in advise(session, project.id))
+
+
+def _examples(count: int, answer: str = "answer {}") -> list[NewExample]:
+    return [NewExample(answer.format(i), f"question {i}") for i in range(count)]
+
+
+def test_amounts(session: Session) -> None:
+    assert _advice(session, []) == ""
+    assert "only 1 example" in _advice(session, _examples(1))
+    assert "only 3 examples" in _advice(session, _examples(3))
+    assert "nothing is set aside" in _advice(session, _examples(19))
+    assert "About 5 of them are set aside" in _advice(session, _examples(20))
+    assert "enough to learn from" in _advice(session, _examples(50))
+
+
+def test_what_stands_in_them(session: Session) -> None:
+    assert "All answers are the same." in _advice(session, _examples(30, "yes"))
+    kinds = [NewExample(f"kind {i % 3}", f"question {i}") for i in range(60)]
+    assert "sorting into 3 kinds" in _advice(session, kinds)
+    assert "longer than 6,000" in _advice(session, _examples(3, "{} " + "long " * 2_000))
+    assert "HTML" in _advice(session, _examples(30, "<p>{}</p>"))

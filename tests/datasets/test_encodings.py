@@ -1,0 +1,68 @@
+"""Encodings are found out and said."""
+
+from pathlib import Path
+
+import pytest
+
+from app.datasets.wording import format_words
+from tests.support.uploads import read
+
+GERMAN = "frage;antwort\nWie schön?;Sehr schön, für 50 € „übrigens“\nWo?;Über der Straße\n"
+GERMAN_PAIRS = [("Wie schön?", "Sehr schön, für 50 € „übrigens“"), ("Wo?", "Über der Straße")]
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        ("utf-8", "UTF-8"),
+        ("utf-8-sig", "UTF-8 with a byte order mark"),
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16 (little endian)"),
+        ("utf-16-be", "UTF-16 (big endian)"),
+        ("utf-32", "UTF-32"),
+        ("cp1252", "Windows-1252 (Western European)"),
+    ],
+)
+def test_german_in_every_encoding(tmp_path: Path, codec: str, said: str) -> None:
+    result = read(tmp_path, GERMAN.encode(codec))
+    assert result.pairs == GERMAN_PAIRS
+    assert f"written in {said}" in format_words(result.understood)
+
+
+def test_big_endian_with_its_mark(tmp_path: Path) -> None:
+    assert read(tmp_path, b"\xfe\xff" + GERMAN.encode("utf-16-be")).pairs == GERMAN_PAIRS
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("cp1251", "вопрос;ответ\nКак дела сегодня?;Хорошо, большое спасибо\n"),
+        (
+            "shift_jis",
+            """質問,回答
+注文はどこですか？,発送しました。明日届きます。
+返品できますか？,はい、三十日以内に返品できます。ありがとうございます。
+""",
+        ),
+    ],
+)
+def test_other_encodings(tmp_path: Path, codec: str, text: str) -> None:
+    result = read(tmp_path, text.encode(codec))
+    rows = [row.replace(";", ",").split(",", 1) for row in text.replace(", ", "、").splitlines()]
+    assert [(q, a.replace(", ", "、")) for q, a in result.pairs] == [(q, a) for q, a in rows[1:]]
+
+
+def test_a_broken_byte_costs_its_row_alone(tmp_path: Path) -> None:
+    content = "question,answer\nWie schön?,Sehr\nWas?,Grün".encode() + b"\xff\nWo?,Hier\n"
+    result = read(tmp_path, content)
+    assert result.pairs == [("Wie schön?", "Sehr"), ("Wo?", "Hier")]
+    assert result.reasons == [(3, "broken_character")]
+    assert result.left_out[0]["value"] == "Was? | Grün\N{REPLACEMENT CHARACTER}"
+    assert "broken_bytes" in result.notes
+
+
+def test_half_an_emoji_costs_its_row_alone(tmp_path: Path) -> None:
+    lines = '{"question":"a","answer":"\\ud83d"}\n{"question":"b","answer":"\\ud83d\\ude00"}\n'
+    result = read(tmp_path, lines)
+    assert result.pairs == [("b", "\N{GRINNING FACE}")]
+    assert result.reasons == [(1, "broken_character")]
