@@ -1,0 +1,114 @@
+"""What lost its worker is freed, what waits is remembered."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.database.session import transaction
+from app.leases.tables import MAX_ATTEMPTS
+from app.runs.holding import HeldRun, beat, claim_next_run
+from app.runs.repository import lock
+from app.runs.status import RunStatus
+from app.runs.sweeper import Sweeper, free_lost_runs, send_hints
+from app.storage.folders import Storage
+from tests.support.runs import get_run, queue_run
+
+
+def lose_worker(engine: Engine) -> HeldRun:
+    """Claim a run, and let the lease be over."""
+    with transaction(engine) as session:
+        held = claim_next_run(session)
+        assert held is not None
+        run = lock(session, held.id)
+        assert run is not None
+        run.lease_expires_at = 1.0
+    return held
+
+
+def test_a_lost_run_goes_back_and_its_old_holder_is_out(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    held = lose_worker(engine)
+    assert free_lost_runs(engine) == [run_id]
+    run = get_run(engine, run_id)
+    assert (run.status, run.lease_owner) == (RunStatus.QUEUED, None)
+    assert run.fence > held.fence
+    assert "stopped answering" in run.phase_message
+    assert free_lost_runs(engine) == []
+
+
+def test_a_living_worker_keeps_its_run(engine: Engine, storage: Storage, project_id: str) -> None:
+    queue_run(engine, storage, project_id)
+    held = lose_worker(engine)
+    with transaction(engine) as session:
+        beat(session, held)
+    assert free_lost_runs(engine) == []
+
+
+def test_after_three_lost_workers_it_ends_with_a_reason(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    for _ in range(MAX_ATTEMPTS):
+        lose_worker(engine)
+        assert free_lost_runs(engine) == [run_id]
+    run = get_run(engine, run_id)
+    assert run.status == RunStatus.FAILED
+    assert run.failure is not None
+    assert run.failure["code"] == "worker_lost"
+
+
+def test_many_sweepers_free_a_run_once(engine: Engine, storage: Storage, project_id: str) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    lose_worker(engine)
+    with ThreadPoolExecutor(10) as pool:
+        freed = [
+            one for part in pool.map(lambda _: free_lost_runs(engine), range(10)) for one in part
+        ]
+    assert freed == [run_id]
+    assert get_run(engine, run_id).fence == 2
+
+
+def test_hints_are_sent_again_but_never_pile_up(
+    engine: Engine, storage: Storage, project_id: str, hints: Path
+) -> None:
+    for _ in range(2):
+        queue_run(engine, storage, project_id)
+    for lost in (hints / "runs").iterdir():
+        lost.unlink()
+    for _ in range(3):
+        send_hints(engine)
+    assert len(list((hints / "runs").iterdir())) == 2
+
+
+def test_a_broker_that_is_away_costs_nothing(
+    engine: Engine, storage: Storage, project_id: str, hints: Path
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    for lost in (hints / "runs").iterdir():
+        lost.unlink()
+    hints.parent.rename(hints.parent.with_name("away"))
+    hints.parent.write_text("a file where the folder should be")
+    send_hints(engine)
+    assert get_run(engine, run_id).status == RunStatus.QUEUED
+
+
+def test_after_the_database_was_away_holders_get_one_round(
+    engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    lose_worker(engine)
+    sweeper = Sweeper(engine, storage)
+    # As after a sweep that waited long for the database.
+    monkeypatch.setattr("app.runs.sweeper._SLOW_SWEEP_SECONDS", -1.0)
+    run_before = get_run(engine, run_id)
+    sweeper._database_was_away = True  # noqa: SLF001 (its memory of the last round)
+    sweeper.sweep()
+    assert get_run(engine, run_id).fence == run_before.fence
+    monkeypatch.setattr("app.runs.sweeper._SLOW_SWEEP_SECONDS", 1000.0)
+    sweeper._database_was_away = False  # noqa: SLF001
+    sweeper.sweep()
+    assert get_run(engine, run_id).status == RunStatus.QUEUED
