@@ -223,7 +223,7 @@ def _failure(what: str, why: str, next_step: str, details: str = "") -> Outcome:
 
 
 def _gave_up(working: BaseModelStatus) -> dict[str, str]:
-    if working is BaseModelStatus.CHECKING:
+    if working == BaseModelStatus.CHECKING:
         return {
             "what": "The check was tried three times, and the worker ended each time.",
             "why": "The machine may have too little memory for this model.",

@@ -90,7 +90,7 @@ def find_ready(session: Session, base_model_id: str) -> BaseModel:
         NotReadyError: if it is not downloaded and checked.
     """
     model = find(session, base_model_id)
-    if model.status is not BaseModelStatus.READY:
+    if model.status != BaseModelStatus.READY:
         raise NotReadyError(model.name)
     return model
 
@@ -153,7 +153,7 @@ def _download(session: Session, settings: Settings, wanted: BaseModel) -> BaseMo
         wanted.facts = {**wanted.facts, _ASKED_REVISION: wanted.revision}
         repository.add(session, wanted)
         model = wanted
-    if model.status is not BaseModelStatus.READY:
+    if model.status != BaseModelStatus.READY:
         continue_download(session, settings, model)
     return model
 
@@ -227,7 +227,7 @@ def rename(session: Session, storage: Storage, model: BaseModel, name: str) -> N
         raise MissingNameError
     model.name = name
     session.flush()
-    if model.status is BaseModelStatus.READY:
+    if model.status == BaseModelStatus.READY:
         write_description(storage, model)
 
 

@@ -53,7 +53,7 @@ class Card:
 
     @property
     def is_ready(self) -> bool:
-        return self.model is not None and self.model.status is BaseModelStatus.READY
+        return self.model is not None and self.model.status == BaseModelStatus.READY
 
     @property
     def is_stopping(self) -> bool:
@@ -146,6 +146,6 @@ def lay_out(
 
 def _newest_for(entry: ShelfModel, models: Sequence[BaseModel]) -> BaseModel | None:
     mine = [model for model in models if model.shelf_slug == entry.slug]
-    ready = [model for model in mine if model.status is BaseModelStatus.READY]
+    ready = [model for model in mine if model.status == BaseModelStatus.READY]
     newest = (ready or mine)[-1:]
     return newest[0] if newest else None
