@@ -78,6 +78,8 @@ def web() -> None:
         port=settings.port,
         log_level=settings.log_level,
         access_log=False,
+        # "auto" would go on without the services beside the pages if one of them cannot start.
+        lifespan="on",
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,

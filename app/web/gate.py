@@ -79,10 +79,10 @@ class Gate:
             # Tailor has none; closing here keeps a future one from being open by accident.
             await send({"type": "websocket.close", "code": 1008})
             return
-        request = Request(scope, receive)
-        if scope["type"] == "lifespan" or _is_faceless(request):
+        if scope["type"] == "lifespan" or _FACELESS.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
+        request = Request(scope, receive)
         person = await run_in_threadpool(self._recognise, request)
         if person is None and not is_public(request.url.path):
             await self._turn_away(request, scope, receive, send)
@@ -163,6 +163,3 @@ class Gate:
 
         return send_with_cookies
 
-
-def _is_faceless(request: Request) -> bool:
-    return _FACELESS.fullmatch(request.url.path) is not None

@@ -1,10 +1,12 @@
 """What comes next, from nothing to a version that was tried."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.projects.stepper import Counts, StepState, progress
 
-READY = {"examples": 200, "base_model_name": "Tailor Starter", "base_model_ready": True}
+READY = Counts(examples=200, base_model_name="Tailor Starter", base_model_ready=True)
 
 
 @pytest.mark.parametrize(
@@ -16,23 +18,23 @@ READY = {"examples": 200, "base_model_name": "Tailor Starter", "base_model_ready
         (Counts(examples=1), "examples", "Add examples"),
         (Counts(examples=200), "base-model", "Choose a base model"),
         (Counts(examples=200, base_model_name="Big"), "base-model", "See how far it is"),
-        (Counts(**READY), "training", "Start training"),
+        (READY, "training", "Start training"),
         (
-            Counts(**READY, active_run_id="r", active_version=1, waiting=True),
+            replace(READY, active_run_id="r", active_version=1, waiting=True),
             "training",
             "Watch it",
         ),
-        (Counts(**READY, active_run_id="r", active_version=1), "training", "Watch it"),
-        (Counts(**READY, last_run_failed=True), "training", "See what happened"),
-        (Counts(**READY, versions=1), "chat", "Try it"),
-        (Counts(**READY, versions=1, conversations=2), "versions", "See the versions"),
+        (replace(READY, active_run_id="r", active_version=1), "training", "Watch it"),
+        (replace(READY, last_run_failed=True), "training", "See what happened"),
+        (replace(READY, versions=1), "chat", "Try it"),
+        (replace(READY, versions=1, conversations=2), "versions", "See the versions"),
         (
-            Counts(**READY, versions=1, conversations=2, active_run_id="r", active_version=2),
+            replace(READY, versions=1, conversations=2, active_run_id="r", active_version=2),
             "training",
             "Watch it",
         ),
         (
-            Counts(**READY, versions=1, conversations=2, last_run_failed=True),
+            replace(READY, versions=1, conversations=2, last_run_failed=True),
             "versions",
             "See what happened",
         ),
@@ -54,7 +56,7 @@ def test_the_next_step(counts: Counts, current: str, label: str) -> None:
 
 
 def test_hints_are_in_plain_words() -> None:
-    counts = Counts(**READY, active_run_id="r", active_version=3, waiting=True, versions=2)
+    counts = replace(READY, active_run_id="r", active_version=3, waiting=True, versions=2)
     hints = [step.hint for step in progress("abc", counts).steps]
     assert hints == ["200 examples", "Tailor Starter", "Version 3 waiting", "", "2 versions"]
     assert progress("abc", counts).steps[2].url == "/projects/abc/runs/r"

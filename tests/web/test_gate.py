@@ -16,6 +16,14 @@ PUBLIC = {
     "/reset/{token}",
     "/static",
 }
+# What someone who only looks may still send.
+MEANT_FOR_VIEWERS = re.compile(r"/chat|/leave$")
+KEPT_BY_OWNERS = {
+    "/delete",
+    "/members",
+    "/members/{user_id}/role",
+    "/members/{user_id}/remove",
+}
 FOREIGN = (
     {"origin": "http://evil.test"},
     {"origin": "null"},
@@ -125,10 +133,23 @@ class TestRoles:
         for path, methods in every_route(web.app):
             if "{project_id}" not in path or methods <= {"GET", "HEAD"}:
                 continue
-            if re.search(r"/chat|/leave$", path):
+            if MEANT_FOR_VIEWERS.search(path):
                 continue
             answer = viewer.submit(_filled(path, project.id))
             assert answer.status_code in {403, 404}, (path, answer.status_code)
+
+    def test_editors_may_do_all_but_what_owners_keep_to_themselves(self, web: Web) -> None:
+        project = web.project()
+        editor = web.client_for(TEAMMATE)
+        kept = set()
+        for path, methods in every_route(web.app):
+            if "{project_id}" not in path or methods <= {"GET", "HEAD"} or path.endswith("/leave"):
+                continue
+            answer = editor.submit(_filled(path, project.id))
+            assert answer.status_code < 500, path
+            if answer.status_code == 403:
+                kept.add(path.removeprefix("/projects/{project_id}"))
+        assert kept == KEPT_BY_OWNERS
 
 
 class TestForms:

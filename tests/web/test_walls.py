@@ -207,3 +207,9 @@ def test_a_stream_ends_when_its_reader_may_no_longer_look(web: Web) -> None:
     web.app.include_router(router)
     web.client_for(VIEWER).get(f"/watch/{project.id}")
     assert seen == [True, False, True, False]
+
+
+def test_the_services_beside_the_pages_live_as_long_as_the_application(web: Web) -> None:
+    with web.client_for(OWNER) as client:
+        assert client.get("/").status_code == 200
+        assert web.app.state.run_feed is not None
