@@ -41,7 +41,7 @@ def test_half_a_character_at_the_end_is_not_lost() -> None:
 
 
 def test_stop_words_however_the_text_is_cut() -> None:
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311 (cuts a text into pieces)
     text = "one two three STOP four STO five STOP six"
     for _ in range(200):
         words = StopWords(["STOP", "never"])

@@ -51,7 +51,13 @@ def add_starter(storage: Storage, folder: Path) -> Path:
 
 
 def add_random_model(
-    storage: Storage, base_model_id: str, folder: Path, hidden_size: int = 32, layers: int = 2
+    storage: Storage,
+    base_model_id: str,
+    folder: Path,
+    *,
+    hidden_size: int = 32,
+    layers: int = 2,
+    context: int = 256,
 ) -> Path:
     """Make a model of random numbers that has neither chat template nor pad token."""
     torch.manual_seed(7)
@@ -62,7 +68,7 @@ def add_random_model(
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=256,
+        max_position_embeddings=context,
         eos_token_id=1,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -81,7 +87,7 @@ def add_version(
     recipe = recipe_for(base, base_model_id=base_model_id)
     (run_folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
     torch.manual_seed(1)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model: Any = get_peft_model(
         plain, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -161,7 +167,7 @@ def running_inference(storage: Storage, **settings: str) -> Iterator[InferenceSe
         )
     server = InferenceServer(f"http://127.0.0.1:{port}", process, log)
     try:
-        wait_until(lambda: _is_up(server), timeout=90, what="the chat server")
+        wait_until(lambda: _is_up(server), timeout=240, what="the chat server")
         yield server
     finally:
         process.send_signal(signal.SIGTERM)

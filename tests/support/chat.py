@@ -1,0 +1,69 @@
+"""A project with versions, whose pages talk to a really running chat server."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.adapters.tables import Adapter
+from app.base_models.tables import BaseModel, BaseModelStatus
+from app.projects.tables import Project
+from app.runs.status import RunStatus
+from app.runs.tables import Run
+from tests.support.inference import InferenceServer
+from tests.support.web import Web
+
+
+@dataclass(frozen=True)
+class ChatWeb:
+    """The pages, the chat server behind them, and a project with two versions."""
+
+    web: Web
+    server: InferenceServer
+    project: Project
+
+    @property
+    def url(self) -> str:
+        return f"/projects/{self.project.id}/chat"
+
+    def use_base_model(self, base_model_id: str) -> None:
+        """Let the project have no version, and a base model of its own."""
+        with self.web.transaction() as session:
+            row = BaseModel(
+                id=base_model_id,
+                source="folder",
+                name=base_model_id.title(),
+                status=BaseModelStatus.READY,
+            )
+            session.add(row)
+            project = session.get(Project, self.project.id)
+            assert project is not None
+            project.base_model_id = base_model_id
+
+
+def add_version_row(
+    session: Session, project: Project, run_id: str, number: int, sha256: str
+) -> None:
+    session.add(
+        Run(
+            id=run_id,
+            project_id=project.id,
+            version_number=number,
+            base_model_id="starter",
+            status=RunStatus.SUCCEEDED,
+            recipe={},
+            snapshot_sha256="",
+            train_count=4,
+            validation_count=0,
+        )
+    )
+    session.flush()
+    session.add(
+        Adapter(
+            run_id=run_id,
+            project_id=project.id,
+            version_number=number,
+            base_model_id="starter",
+            sha256=sha256,
+            size_bytes=1,
+        )
+    )
