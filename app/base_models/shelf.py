@@ -42,10 +42,14 @@ def read_shelf(path: Path) -> tuple[ShelfModel, ...]:
     """
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
-        return tuple(ShelfModel.model_validate(entry) for entry in entries)
+        models = tuple(ShelfModel.model_validate(entry) for entry in entries)
+        slugs = [model.slug for model in models]
+        if len(set(slugs)) < len(slugs):
+            raise ValueError("two entries have the same slug.")
     except (OSError, ValueError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise SettingsError(f"The shelf file {path} cannot be used: {reason}") from error
+    return models
 
 
 def shelf(settings: Settings) -> tuple[ShelfModel, ...]:

@@ -113,9 +113,7 @@ class TestDownload:
         workshop.hub.bytes_per_second = 0
         workshop.hub.sent.clear()
         _let_the_lease_run_out(workshop, base_model_id)
-        assert _pending(workshop) == [
-            ("base_models.fetch", base_model_id)
-        ]
+        assert _pending(workshop) == [("base_models.fetch", base_model_id)]
         model = workshop.fetch(base_model_id, "another worker")
         assert model.status == BaseModelStatus.FETCHED
         # The answer to the dead worker may still have been writing into its socket.
@@ -272,7 +270,7 @@ class TestRefusals:
 
     def test_hostile_names_are_never_written(self, workshop: Workshop, tmp_path: Path) -> None:
         added = workshop.hub.add(MODEL, files_of_a_model())
-        names = ("../x.safetensors", "/tmp/x.safetensors", "a/b.safetensors", "n\0.safetensors")
+        names = ("../x.safetensors", "/x.safetensors", "a/b.safetensors", "n\0.safetensors")
         added.extra = [
             {"rfilename": name, "size": 5, "lfs": {"sha256": "0" * 64}}
             for name in (*names, "..safetensors", "x\\y.safetensors", "é.safetensors")
@@ -380,7 +378,9 @@ def test_the_database_may_be_away_meanwhile(workshop: Workshop) -> None:
     workshop.engine.dispose()
     with psycopg.connect(os.environ[POSTGRES_VARIABLE], autocommit=True) as server:
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname=%s", [name])
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname=%s", [name]
+        )
         thread.join(5)
         assert thread.is_alive(), "the last word waits for the database"
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

@@ -12,7 +12,7 @@ from tests.base_models.conftest import files_of_a_model
 from tests.support.web import ADMIN, OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
 SHELF = "/base-models"
-ADMINS_ALONE = (
+ADMINS_ALONE: tuple[tuple[str, dict[str, str]], ...] = (
     (f"{SHELF}/hub", {"hub_id": "a/b"}),
     (f"{SHELF}/folders", {"path": "/srv"}),
     (f"{SHELF}/token", {"token": "hf_abcdef"}),
@@ -200,7 +200,8 @@ class TestFolders:
         assert (folder / "config.json").exists()
 
     @pytest.mark.parametrize(
-        "path", ["", "model", "~/model", "/nowhere", "/etc", "/etc/passwd", "/x\0y", "/" + "a" * 500]
+        "path",
+        ["", "model", "~/model", "/nowhere", "/etc", "/etc/passwd", "/x\0y", "/" + "a" * 500],
     )
     def test_what_is_no_model(self, web: Web, path: str) -> None:
         answer = web.client_for(ADMIN).submit(f"{SHELF}/folders", {"path": path})
@@ -213,9 +214,7 @@ class TestFolders:
         assert answer.status_code == 422
         assert "never runs code from a model" in answer.text
 
-    def test_links_do_not_lead_out_of_what_the_host_allows(
-        self, web: Web, tmp_path: Path
-    ) -> None:
+    def test_links_do_not_lead_out_of_what_the_host_allows(self, web: Web, tmp_path: Path) -> None:
         inside, outside = tmp_path / "allowed", tmp_path / "allowed_evil"
         folder = self._folder(outside)
         inside.mkdir()
