@@ -162,4 +162,3 @@ class Gate:
             await send(message)
 
         return send_with_cookies
-

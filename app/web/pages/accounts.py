@@ -12,6 +12,7 @@ from app.accounts.passwords import verify_password
 from app.accounts.sign_in import Browser, NewSession
 from app.database.session import transaction
 from app.errors import DomainError
+from app.web.browser_names import browser_name
 from app.web.dependencies import (
     CurrentBrowser,
     CurrentSession,
@@ -150,7 +151,9 @@ def _account_page(
 ) -> HTMLResponse:
     context = {
         "person": service.person(session, user_id),
-        "sessions": repository.sessions_of(session, user_id),
+        "sessions": [
+            (row, browser_name(row.user_agent)) for row in repository.sessions_of(session, user_id)
+        ],
         "own_id": own_id,
         "error": error,
     }
