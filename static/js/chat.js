@@ -6,7 +6,7 @@
 import { morph } from "./live.js";
 
 const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 10_000;
+const LONGEST_RETRY_MS = 4_000;
 const WAITING_WORDS = {
   waiting: "Waiting for the model…",
   loading: "The model is being loaded…",

@@ -11,7 +11,7 @@ import { Idiomorph } from "../vendor/idiomorph.js";
 
 const QUIET_LIMIT_MS = 20_000;
 const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 15_000;
+const LONGEST_RETRY_MS = 4_000;
 const PATIENT_TRIES = 5;
 
 /**
