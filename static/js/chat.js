@@ -111,8 +111,7 @@ async function showTurn(url, turnId) {
     talk.append(article);
   }
   await refresh(article);
-  article.scrollIntoView({ block: "end", behavior: "auto" });
-  form.scrollIntoView({ block: "nearest" });
+  article.scrollIntoView({ block: "nearest" });
   followTurn(article);
 }
 
@@ -124,16 +123,18 @@ async function refresh(article) {
 // ---- reading ----
 
 function followTurn(article) {
-  const live = article.querySelector("[data-turn-state]")?.dataset.live.trim() ?? "";
+  const live = article.querySelector("[data-turn-state]")?.dataset.writing.trim() ?? "";
   if (!live || following.has(article.id)) return;
   following.add(article.id);
   say("The answers are being written.");
   const sides = live.split(" ").map((entry) => entry.split(":"));
   Promise.all(sides.map(([side, begin]) => followSide(article, side, Number(begin)))).then(
     async () => {
+      const follows = isInSight(article);
       await refresh(article);
+      if (follows) article.scrollIntoView({ block: "nearest" });
       following.delete(article.id);
-      if (article.querySelector("[data-turn-state]")?.dataset.live.trim()) {
+      if (article.querySelector("[data-turn-state]")?.dataset.writing.trim()) {
         // The row was not there yet when the page asked; ask again in a moment.
         setTimeout(() => followTurn(article), FIRST_RETRY_MS);
         return;
@@ -157,10 +158,10 @@ function followSide(article, side, begin) {
       source.addEventListener("state", (event) => showState(box, JSON.parse(event.data).state));
       source.addEventListener("text", (event) => {
         box.querySelector("[data-answer-waiting]")?.remove();
-        const stays = isAtEnd();
+        const follows = isInSight(article);
         text.append(JSON.parse(event.data).text);
         position = Number(event.lastEventId);
-        if (stays) form?.scrollIntoView({ block: "end" });
+        if (follows) article.scrollIntoView({ block: "nearest" });
       });
       source.addEventListener("end", () => {
         source.close();
@@ -182,8 +183,10 @@ function showState(box, state) {
   if (line) line.textContent = WAITING_WORDS[state] ?? "";
 }
 
-function isAtEnd() {
-  return innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
+// Whether the end of a turn can be seen, so that the page should move along with what comes. A
+// turn's margin for scrolling (chat.css) keeps its end above the field to ask in.
+function isInSight(article) {
+  return article.getBoundingClientRect().bottom < innerHeight + 40;
 }
 
 function sayAnswers(article) {
