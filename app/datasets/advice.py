@@ -1,7 +1,7 @@
 """Advice from the data itself, in plain sentences."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from app.datasets.split import SMALLEST_TO_HOLD_OUT, held_out_target
 
 LONG_CHARACTERS: Final = 6_000
 ENOUGH: Final = 50
+_SAMPLED: Final = 5_000
 _MAX_KINDS: Final = 200
 _LONGEST_KIND: Final = 80
 
@@ -33,9 +34,24 @@ class Facts:
     longest: int
     with_html: int
 
+    def scaled(self, count: int) -> "Facts":
+        """The same facts about so many examples as if all were like those looked at."""
+        factor = count / max(1, self.count)
+        return replace(
+            self,
+            count=count,
+            long=round(self.long * factor),
+            with_html=round(self.with_html * factor),
+        )
+
 
 def advise(session: Session, project_id: str) -> list[Advice]:
-    return list(advice_from(Facts(**ExampleRepository(session).facts(project_id))))
+    """Advise from all examples, or from some thousands evenly spread where there are more."""
+    examples = ExampleRepository(session)
+    count = examples.count(project_id)
+    every = max(1, count // _SAMPLED)
+    facts = Facts(**examples.facts(project_id, every))
+    return list(advice_from(facts if every == 1 else facts.scaled(count)))
 
 
 def advice_from(facts: Facts) -> Iterator[Advice]:

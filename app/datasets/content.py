@@ -3,10 +3,26 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from app.datasets.readers.records import without_lone_surrogates
 
 Turn = dict[str, str]
+
+
+class ExampleTexts(Protocol):
+    """The texts of an example in the database, whether read as a row or as an object."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def instructions(self) -> str: ...
+    @property
+    def earlier_turns(self) -> list[Turn] | None: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection as SqliteConnection
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.database.base import database_epoch
-from app.datasets.content import NewExample
+from app.datasets.content import ExampleTexts, NewExample
 from app.datasets.tables import Example, Import, ImportStatus
+
+_EXAMPLES = cast("Table", Example.__table__)
 
 Order = Literal["newest", "oldest", "row"]
 _NO_ROW = 2**31 - 1
@@ -55,10 +57,10 @@ class ExampleRepository:
             for example in examples
         ]
         is_sqlite = self._session.get_bind().dialect.name == "sqlite"
-        insert = sqlite.insert(Example) if is_sqlite else postgresql.insert(Example)
+        insert = sqlite.insert(_EXAMPLES) if is_sqlite else postgresql.insert(_EXAMPLES)
         statement = insert.on_conflict_do_nothing(
-            index_elements=[Example.project_id, Example.content_hash]
-        ).returning(Example.content_hash)
+            index_elements=[_EXAMPLES.c.project_id, _EXAMPLES.c.content_hash]
+        ).returning(_EXAMPLES.c.content_hash)
         return set(self._session.execute(statement, rows).scalars())
 
     def find(self, project_id: str, example_id: int) -> Example | None:
@@ -86,9 +88,14 @@ class ExampleRepository:
         self._session.delete(example)
         self._session.flush()
 
-    def count(self, project_id: str, search: str = "") -> int:
+    def count(self, project_id: str) -> int:
         statement = select(func.count()).select_from(Example)
-        statement = self._searched(statement.where(Example.project_id == project_id), search)
+        return self._session.execute(statement.where(Example.project_id == project_id)).scalar_one()
+
+    def count_found(self, project_id: str, search: str, most: int) -> int:
+        """Count what a search finds, but no further than `most`."""
+        found = self._searched(select(Example.id).where(Example.project_id == project_id), search)
+        statement = select(func.count()).select_from(found.limit(most).subquery())
         return self._session.execute(statement).scalar_one()
 
     def page(
@@ -112,21 +119,24 @@ class ExampleRepository:
         found = list(self._session.execute(statement.order_by(*ordering).limit(size)).scalars())
         return found[::-1] if before is not None else found
 
-    def stream(self, project_id: str, size: int = 1000) -> Iterator[Example]:
-        """Yield every example by id, a page at a time, so that memory does not grow."""
-        last = 0
-        while True:
-            page = list(
-                self._session.execute(
-                    select(Example)
-                    .where(Example.project_id == project_id, Example.id > last)
-                    .order_by(Example.id)
-                    .limit(size)
-                ).scalars()
+    def stream(self, project_id: str, size: int = 1000) -> Iterator[ExampleTexts]:
+        """Yield every example's texts by id, a page at a time, so that memory does not grow."""
+        columns = _EXAMPLES.c
+        statement = (
+            select(
+                columns.id,
+                columns.instructions,
+                columns.earlier_turns,
+                columns.question,
+                columns.answer,
             )
-            if not page:
-                return
-            yield from page
+            .where(columns.project_id == project_id)
+            .order_by(columns.id)
+            .limit(size)
+        )
+        last = 0
+        while page := self._session.execute(statement.where(columns.id > last)).all():
+            yield from cast("Sequence[ExampleTexts]", page)
             last = page[-1].id
 
     def delete_of_import(self, import_id: str, limit: int | None = None) -> int:
@@ -140,8 +150,8 @@ class ExampleRepository:
         deleted = self._session.execute(statement.returning(Example.id)).scalars().all()
         return len(deleted)
 
-    def facts(self, project_id: str) -> dict[str, int]:
-        """Return what the advice is made of, counted by the database in one pass."""
+    def facts(self, project_id: str, every: int = 1) -> dict[str, int]:
+        """Return what the advice is made of, from every so-many-th example."""
         row = self._session.execute(
             select(
                 func.count().label("count"),
@@ -151,7 +161,7 @@ class ExampleRepository:
                 func.count().filter(Example.earlier_turns.is_not(None)).label("conversations"),
                 func.coalesce(func.max(func.length(Example.answer)), 0).label("longest"),
                 func.count().filter(_looks_like_html()).label("with_html"),
-            ).where(Example.project_id == project_id)
+            ).where(Example.project_id == project_id, Example.id % every == 0)
         ).one()
         return {name: int(value) for name, value in row._mapping.items()}  # noqa: SLF001 (its public name)
 
@@ -165,8 +175,9 @@ class ExampleRepository:
         if not search:
             return statement
         columns = (Example.question, Example.answer, Example.instructions)
-        if self._session.get_bind().dialect.name == "sqlite":
-            # SQLite's LIKE knows upper and lower case of ASCII only.
+        is_sqlite = self._session.get_bind().dialect.name == "sqlite"
+        if is_sqlite and not search.isascii():
+            # SQLite's LIKE is quick, but knows upper and lower case of ASCII only.
             self._teach_sqlite_casefold()
             needle = search.casefold()
             return statement.where(

@@ -28,6 +28,8 @@ from app.jobs import IMPORT_EXAMPLES, INSPECT_IMPORT, send_after_commit
 from app.storage.folders import Storage
 
 PAGE_SIZE: Final = 50
+MOST_COUNTED: Final = 1_000
+"""What a search finds is counted so far and no further."""
 CLOSED: Final = frozenset({ImportStatus.IMPORTED, ImportStatus.FAILED})
 """Statuses in which nothing more happens to an import."""
 _BATCH: Final = 500
@@ -153,10 +155,21 @@ def list_examples(
         has_next, has_previous = has_more, after is not None
     return ExamplePage(
         examples,
-        repository.count(project_id, search),
+        _matching(repository, project_id, search, None if after or before else found),
         cursor_of(examples[-1]) if examples and has_next else None,
         cursor_of(examples[0]) if examples and has_previous else None,
     )
+
+
+def _matching(
+    repository: ExampleRepository, project_id: str, search: str, first_page: list[Example] | None
+) -> int:
+    if not search:
+        return repository.count(project_id)
+    if first_page is not None and len(first_page) <= PAGE_SIZE:
+        # All that was found is on the page: no need to look through everything again.
+        return len(first_page)
+    return repository.count_found(project_id, search, MOST_COUNTED)
 
 
 def register_upload(

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, Final
 
 from sqlalchemy.orm import Session
 
+from app.datasets.content import ExampleTexts
 from app.datasets.repository import ExampleRepository
 from app.datasets.split import choose_held_out, split_key
-from app.datasets.tables import Example
 from app.storage.folders import fsync_folder, write_atomically
 
 DATA_FOLDER: Final = "data"
@@ -64,7 +64,7 @@ def freeze(session: Session, project_id: str, folder: Path) -> Snapshot:
     return Snapshot(digest.hexdigest(), train_count, len(held_out_lines))
 
 
-def example_key(example: Example) -> str:
+def example_key(example: ExampleTexts) -> str:
     """The split key: all that was asked, or the passage itself."""
     if not example.question:
         return split_key(example.answer)
@@ -72,7 +72,7 @@ def example_key(example: Example) -> str:
     return split_key("\n".join([*earlier, example.question]))
 
 
-def as_line(example: Example) -> dict[str, Any]:
+def as_line(example: ExampleTexts) -> dict[str, Any]:
     """An example as training reads it."""
     if not example.question:
         return {"id": example.id, "text": example.answer}
@@ -88,7 +88,7 @@ def _keys(examples: ExampleRepository, project_id: str) -> Iterator[str]:
     return (example_key(example) for example in examples.stream(project_id))
 
 
-def _line(example: Example) -> bytes:
+def _line(example: ExampleTexts) -> bytes:
     # JSONB does not keep the order of keys, so they are sorted.
     text = json.dumps(as_line(example), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return f"{text}\n".encode()

@@ -13,6 +13,7 @@ from app.datasets.errors import (
     ExampleTooLongError,
     TooManyExamplesError,
 )
+from app.datasets.repository import Order
 from app.datasets.service import WrittenExample
 from app.errors import NotFoundError
 from app.storage.folders import Storage
@@ -96,7 +97,7 @@ def test_search_knows_case_and_takes_marks_as_they_are(session: Session, project
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "row"])
-def test_pages_forth_and_back(session: Session, project_id: str, order: service.Order) -> None:
+def test_pages_forth_and_back(session: Session, project_id: str, order: Order) -> None:
     service.add_examples(
         session, project_id, [NewExample(str(i), f"q{i}", row_number=i % 7) for i in range(23)]
     )

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from app.database.session import transaction
 from app.datasets import holding, service
 from app.datasets.content import NewExample
+from app.datasets.errors import ImportNotWaitingError
 from app.datasets.importing import inspect_import, pending_imports, run_import
 from app.datasets.mapping import proposed_mapping
 from app.datasets.repository import ExampleRepository
@@ -252,7 +253,7 @@ def test_a_choice_is_taken_once(engine: Engine, storage: Storage) -> None:
     import_id = confirmed(engine, storage, project_id, TABLE)
     entry = find(engine, project_id, import_id)
     assert entry.understood is not None
-    with transaction(engine) as session, pytest.raises(service.ImportNotWaitingError):
+    with transaction(engine) as session, pytest.raises(ImportNotWaitingError):
         service.confirm_import(session, project_id, import_id, proposed_mapping(entry.understood))
 
 
