@@ -51,7 +51,7 @@ def when_over(client: Client, turn_url: str) -> str:
 
     def over() -> str:
         page = client.page(turn_url)
-        return page if 'data-live=""' in page else ""
+        return page if 'data-writing=""' in page else ""
 
     return wait_until(over, timeout=60, what="the answers to end")
 
