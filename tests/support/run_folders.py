@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -65,8 +66,15 @@ def make_run_folder(
     return folder
 
 
-def start_child(run_folder: Path, fence: int = 1, **environment: str) -> subprocess.Popen[str]:
+def start_child(
+    run_folder: Path, fence: int = 1, *, largest_file: int | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Start the real training process; its standard output is the stream of events."""
+
+    def limit_files() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "worker.training.main"),
@@ -76,14 +84,15 @@ def start_child(run_folder: Path, fence: int = 1, **environment: str) -> subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=limit_files,  # noqa: PLW1509 (the tests start it from their main thread)
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )
 
 
 def run_child(
-    run_folder: Path, fence: int = 1, **environment: str
+    run_folder: Path, fence: int = 1, *, largest_file: int | None = None, **environment: str
 ) -> tuple[int, list[JsonObject], str]:
     """Run the child to its end; return its exit code, its events and its standard error."""
-    with start_child(run_folder, fence, **environment) as child:
+    with start_child(run_folder, fence, largest_file=largest_file, **environment) as child:
         output, errors = child.communicate(timeout=240)
     return child.returncode, [json.loads(line) for line in output.splitlines()], errors

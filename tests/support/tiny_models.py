@@ -75,6 +75,8 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
         "bos_token_id": None,
         "eos_token_id": None,
         "pad_token_id": None,
+        # Larger than usual: scores of such a small model must be able to grow.
+        "initializer_range": 0.2,
     }
     ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     makers: dict[str, Callable[[], Any]] = {

@@ -91,20 +91,12 @@ class CheckpointFolder:
         contents[_STATE] = json.dumps(state).encode()
         self._require_room(2 * sum(len(content) for content in contents.values()))
         temporary = self.folder / f".tmp-{step}-{self._fence}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(mode=0o700)
-        manifest = {
-            "format": 1,
-            "step": step,
-            "fence": self._fence,
-            "best_step": best_step,
-            "files": {
-                name: {"bytes": len(content), "sha256": write_durably(temporary / name, content)}
-                for name, content in contents.items()
-            },
-        }
-        manifest_sha256 = write_durably(temporary / _MANIFEST, json.dumps(manifest).encode())
-        fsync_folder(temporary)
+        try:
+            manifest_sha256 = self._write(temporary, contents, step, best_step)
+        except OSError:
+            # What was written so far only takes the room that is missing.
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         self._require_fence()
         target = self.folder / f"step-{step:08d}"
         if target.exists():
@@ -116,6 +108,26 @@ class CheckpointFolder:
         fsync_folder(self.folder)
         self._remove_old()
         return Published(target.name, manifest_sha256)
+
+    def _write(
+        self, folder: Path, contents: dict[str, bytes], step: int, best_step: int | None
+    ) -> str:
+        """Write the files and then their manifest; return the manifest's SHA-256."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        manifest = {
+            "format": 1,
+            "step": step,
+            "fence": self._fence,
+            "best_step": best_step,
+            "files": {
+                name: {"bytes": len(content), "sha256": write_durably(folder / name, content)}
+                for name, content in contents.items()
+            },
+        }
+        digest = write_durably(folder / _MANIFEST, json.dumps(manifest).encode())
+        fsync_folder(folder)
+        return digest
 
     def load_newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that matches its manifest, or None."""

@@ -37,14 +37,14 @@ class TrainingFailureError(Exception):
         }
 
 
-def not_finite(step: int, what: str) -> TrainingFailureError:
+def lost_its_way(step: int, what: str) -> TrainingFailureError:
     """The loss or its gradient left the numbers that a computer can hold."""
     return TrainingFailureError(
         "nan_loss",
         "The training lost its way: the steps were so large that the model's numbers grew beyond "
         "what can be calculated.",
         "Start again with a learning rate ten times lower.",
-        details=f"{what} was not finite at step {step}",
+        details=f"{what} was beyond all sense at step {step}",
     )
 
 

@@ -37,6 +37,8 @@ from worker.training.tokens import prepare_tokens
 _REPORTED_POINTS: Final = 400
 _LOWEST_RATE: Final = 0.1
 _SENSELESS_UPDATES: Final = 5
+# Far beyond what any adapter that works holds; what comes next are numbers without meaning.
+_LARGEST_WEIGHT: Final = 1e4
 
 
 class TrainingRun:
@@ -130,12 +132,15 @@ class TrainingRun:
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_gradient_norm)
         )
         if not math.isfinite(total):
-            raise failures.not_finite(step, f"the loss ({total})")
+            raise failures.lost_its_way(step, f"the loss ({total})")
         if not math.isfinite(norm):
-            raise failures.not_finite(step, f"the gradient ({norm})")
+            raise failures.lost_its_way(step, f"the gradient ({norm})")
         self._require_sense(step, total)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        largest = float(torch.nn.utils.get_total_norm(self.weights.values(), norm_type=math.inf))
+        if not largest < _LARGEST_WEIGHT:
+            raise failures.lost_its_way(step, f"a weight of the adapter ({largest:g})")
         tokens = sum(batch.tokens for batch in batches)
         seconds = time.perf_counter() - started
         state.step = step
@@ -383,7 +388,7 @@ class TrainingRun:
         is_senseless = loss > max(2 * blind_guess, 2 * state.first_loss)
         state.senseless_updates = state.senseless_updates + 1 if is_senseless else 0
         if state.senseless_updates >= _SENSELESS_UPDATES:
-            raise failures.not_finite(step, f"a loss of {loss:g}, worse than blind guessing,")
+            raise failures.lost_its_way(step, f"a loss of {loss:g}, worse than blind guessing,")
 
     def _report(self, rate: float, norm: float) -> None:
         """Say where the run stands."""

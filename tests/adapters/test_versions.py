@@ -1,0 +1,128 @@
+"""The pages about versions, and the zip that a person takes along."""
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.adapters.conftest import RUN_ID, AddVersion
+from tests.support.web import OWNER, STRANGER, VIEWER, Web
+from worker.training.chat_templates import ChatFormat
+from worker.training.evaluate import answer
+
+URL = "/projects/{}/versions/3"
+
+
+def test_the_list_and_the_page_say_what_there_is(web: Web, add_version: AddVersion) -> None:
+    project = web.project()
+    owner = web.client_for(OWNER)
+    assert "No version yet" in owner.page(f"/projects/{project.id}/versions")
+    add_version(project)
+    listed = owner.page(f"/projects/{project.id}/versions")
+    assert "v3" in listed
+    assert f"/projects/{project.id}/chat?version={RUN_ID}" in listed
+    shown = web.client_for(VIEWER).page(URL.format(project.id))
+    assert "3 times less surprising" in shown
+    assert "9" * 64 in shown
+    assert "Apache-2.0" in shown
+
+
+def test_strangers_and_wrong_numbers_get_404(web: Web, add_version: AddVersion) -> None:
+    project = add_version(web.project())
+    for path in ("", "/download"):
+        url = URL.format(project.id) + path
+        assert web.client_for(STRANGER).get(url).status_code == 404
+        assert web.anonymous().get(url).status_code in {303, 401}
+        owner = web.client_for(OWNER)
+        assert owner.get(url.replace("/3", "/4", 1)).status_code == 404
+        elsewhere = web.project("Other")
+        assert owner.get(URL.format(elsewhere.id) + path).status_code == 404
+
+
+def test_the_download_is_an_attachment_and_ignores_ranges(
+    web: Web, add_version: AddVersion
+) -> None:
+    project = add_version(web.project('Straßen "&" \r\n Häuser/..'))
+    url = URL.format(project.id) + "/download"
+    answered = web.client_for(OWNER).get(url, headers={"Range": "bytes=0-1,5-6"})
+    assert answered.status_code == 200
+    assert answered.headers["accept-ranges"] == "none"
+    assert answered.headers["content-disposition"] == (
+        'attachment; filename="straen-hauser-v3.zip"'
+    )
+    names = zipfile.ZipFile(io.BytesIO(answered.content)).namelist()
+    assert {name.partition("/")[0] for name in names} == {"straen-hauser-v3"}
+
+
+def test_vanished_files_are_a_sentence(web: Web, add_version: AddVersion) -> None:
+    project = add_version(web.project())
+    web.storage.remove("runs", RUN_ID, "adapter")
+    answered = web.client_for(OWNER).get(URL.format(project.id) + "/download")
+    assert answered.status_code == 404
+    assert "not where Tailor put them" in answered.text
+
+
+@pytest.mark.parametrize("source", ["hub", "folder"])
+def test_a_base_model_from_elsewhere_is_named_not_sent(
+    web: Web, add_version: AddVersion, source: str
+) -> None:
+    project = add_version(web.project(), source)
+    content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        names = {name.partition("/")[2] for name in bundle.namelist()}
+        config = json.loads(bundle.read("support-mail-v3/adapter_config.json"))
+        card = bundle.read("support-mail-v3/README.md").decode()
+    assert not any(name.startswith("base_model/") for name in names)
+    expected = "someone/tiny" if source == "hub" else "Tiny Model"
+    assert config["base_model_name_or_path"] == expected
+    assert expected in card
+    assert config["revision"] == ("abc123" if source == "hub" else None)
+
+
+def test_the_card_tells_what_it_was_made_from(web: Web, add_version: AddVersion) -> None:
+    project = add_version(web.project("Mail\n# Not a heading"))
+    content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        card = bundle.read("mail-not-a-heading-v3/README.md").decode()
+    assert "# Mail # Not a heading, version 3" in card
+    for fact in ("5" * 64, "9" * 64, "Apache-2.0", "learning rate | 0.02", "6.0000 | 2.0000"):
+        assert fact in card
+    assert "/tmp" not in card  # noqa: S108 (no path of this machine leaves it)
+
+
+def test_plain_peft_gives_the_same_answer_outside_of_tailor(
+    web: Web, add_version: AddVersion, base_folder: Path, trained_folder: Path, tmp_path: Path
+) -> None:
+    project = add_version(web.project())
+    content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        assert bundle.testzip() is None
+        bundle.extractall(tmp_path)
+    program = tmp_path / "support-mail-v3" / "use_it.py"
+    assert len(program.read_text().splitlines()) <= 12
+    question = "What is 3 and 4?"
+    outside = subprocess.run(
+        [sys.executable, "-I", str(program), question],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert outside.returncode == 0, outside.stderr[-2000:]
+
+    chat = ChatFormat(AutoTokenizer.from_pretrained(trained_folder))
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32), trained_folder
+    ).eval()
+    prompt = chat.encode_prompt([{"role": "user", "content": question}])
+    inside = answer(model, chat, prompt, lambda: None)
+    assert inside
+    assert outside.stdout.strip().startswith(inside)
