@@ -135,7 +135,7 @@ class _Importer:
         self._held.finish(
             status=status,
             report=report,
-            problem=self._problem if status is ImportStatus.FAILED else None,
+            problem=self._problem if status == ImportStatus.FAILED else None,
             progress_rows=self._counts.rows,
             finished_at=now(),
         )

@@ -44,7 +44,7 @@ class Access:
     def require(self, role: Role) -> Project:
         """Return the project, or raise RoleTooLowError."""
         if not self.may(role):
-            raise RoleTooLowError(needs_owner=role is Role.OWNER)
+            raise RoleTooLowError(needs_owner=role == Role.OWNER)
         return self.project
 
 
@@ -101,7 +101,7 @@ def add_member(session: Session, project: Project, email: str, role: Role) -> Us
 
 def change_role(session: Session, project: Project, user_id: str, role: Role) -> None:
     member = _member(session, project, user_id)
-    if role is not Role.OWNER:
+    if role != Role.OWNER:
         _require_another_owner(session, project, member)
     member.role = role
     session.flush()

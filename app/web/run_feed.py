@@ -92,6 +92,10 @@ class RunFeed:
         with self._changed:
             self._watchers.discard(watcher)
 
+    @property
+    def watcher_count(self) -> int:
+        return len(self._snapshot())
+
     def look(self) -> None:
         """Look once, and tell everyone what is new to them."""
         watchers = self._snapshot()
@@ -146,7 +150,7 @@ class RunFeed:
             if role is None:
                 self._close([watcher])
             else:
-                watcher.may_edit = role is not Role.VIEWER
+                watcher.may_edit = role != Role.VIEWER
                 welcome.append(watcher)
         return welcome
 

@@ -174,8 +174,8 @@ def _settings_page(
         "project": project,
         "members": service.members_of(session, project),
         "own_id": own_id,
-        "may_manage": role is Role.OWNER,
-        "may_edit": role is not Role.VIEWER,
+        "may_manage": role == Role.OWNER,
+        "may_edit": role != Role.VIEWER,
         "typed": typed or {},
         "error": error,
     }
