@@ -55,8 +55,8 @@ class OtherEngine:
             choice = {"delta": {"content": text}, "finish_reason": None}
             yield f"data: {json.dumps({'model': 'run', 'choices': [choice]})}\n\n"
         if not self.breaks_off:
-            choice = {"delta": {}, "finish_reason": "stop"}
-            yield f"data: {json.dumps({'model': 'run', 'choices': [choice]})}\n\n"
+            ending = {"delta": {}, "finish_reason": "stop"}
+            yield f"data: {json.dumps({'model': 'run', 'choices': [ending]})}\n\n"
             yield "data: [DONE]\n\n"
 
 

@@ -181,7 +181,7 @@ def running_inference(storage: Storage, **settings: str) -> Iterator[InferenceSe
 def _is_up(server: InferenceServer) -> bool:
     assert server.process.poll() is None, server.log.read_text(encoding="utf-8")
     try:
-        return server.health()["status"] == "ok"
+        return bool(server.health()["status"] == "ok")
     except httpx.HTTPError:
         return False
 
