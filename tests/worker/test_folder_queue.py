@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 
 from app.broker.filesystem import QueueFolder
 from app.broker.options import broker_options

@@ -1,0 +1,124 @@
+"""Real Celery workers as processes of their own, to be stopped, killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from redis import Redis
+
+from tests.support.services import REDIS_VARIABLE
+from tests.support.waiting import wait_until
+
+
+class CeleryWorker:
+    """A worker of the runs queue, in a process group of its own.
+
+    Args:
+        environment: TAILOR_… settings.
+        log: where its output goes.
+        module: worker.celery_app, or the one that trains by script.
+    """
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        log: Path,
+        module: str = "tests.support.scripted_worker",
+    ) -> None:
+        self._environment = environment
+        self._log = log
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self._module, "--queue", "runs"],
+                stdout=log,
+                stderr=log,
+                env={
+                    **{k: v for k, v in os.environ.items() if not k.startswith("TAILOR_")},
+                    **self._environment,
+                },
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def pool_pids(self) -> list[int]:
+        return children_of(self.pid)
+
+    def kill_main(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def kill_everything(self, run_pids: list[int]) -> None:
+        """Kill its group and the training processes, which have groups of their own."""
+        for kill, pid in [(os.killpg, self.pid), *((os.killpg, pid) for pid in run_pids)]:
+            try:
+                kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.wait()
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self, seconds: float = 40) -> int:
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def stop(self) -> None:
+        if self.is_alive:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the living children of a process."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(one) for one in text.split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def own_redis_database(number: int) -> Iterator[str]:
+    """The address of an empty Redis database of the tests' server."""
+    url = os.environ[REDIS_VARIABLE].rsplit("/", 1)[0] + f"/{number}"
+    client = Redis.from_url(url)
+    client.flushdb()
+    yield url
+    client.flushdb()
+
+
+def wait_until_gone(pids: list[int], timeout: float) -> None:
+    wait_until(
+        lambda: not any(is_running(pid) for pid in pids),
+        timeout=timeout,
+        what=f"the end of processes {pids}",
+    )

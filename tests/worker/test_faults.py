@@ -1,0 +1,303 @@
+"""Faults of real processes: whatever is killed, a run ends once, with the weights it should have.
+
+The workers are real Celery processes on both brokers. The training process is scripted, so that
+its result is known; test_real_training.py does the same with the real one, less often.
+"""
+
+import hashlib
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine
+
+from app import jobs
+from app.adapters.tables import Adapter
+from app.database.engine import build_engine
+from app.database.migrate import migrate
+from app.database.session import transaction
+from app.runs import service
+from app.runs.status import RunStatus
+from app.runs.sweeper import send_hints
+from app.settings import get_settings
+from app.storage.folders import Storage
+from tests.support import databases
+from tests.support.runs import attempts, get_run, project_with_examples, queue_run
+from tests.support.waiting import wait_until
+from tests.support.workers import CeleryWorker, is_running, own_redis_database, wait_until_gone
+
+_LEASE_SECONDS = 4
+_STEPS = {"steps": 40, "step_seconds": 0.05, "checkpoint_every": 5}
+_SECONDS = 90
+
+
+class Tailor:
+    """A data folder, a database and a broker, and the workers that were started on them."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], engine: Engine) -> None:
+        self.environment = environment
+        self.engine = engine
+        self.storage = Storage(Path(environment["TAILOR_DATA_DIR"]))
+        self.storage.prepare()
+        self._folder = folder
+        self._workers: list[CeleryWorker] = []
+        with transaction(engine) as session:
+            self.project_id = project_with_examples(session, self.storage).id
+        self.expected = self._weights_of_an_unbroken_run()
+
+    def worker(self) -> CeleryWorker:
+        log = self._folder / f"worker-{len(self._workers)}.log"
+        worker = CeleryWorker(self.environment, log)
+        self._workers.append(worker)
+        return worker.start()
+
+    def queue(self, **script: object) -> str:
+        return queue_run(self.engine, self.storage, self.project_id, {**_STEPS, **script})
+
+    def status(self, run_id: str) -> RunStatus:
+        return RunStatus(get_run(self.engine, run_id).status)
+
+    def pids(self, run_id: str) -> list[int]:
+        return [pid for _, pid in attempts(self.storage, run_id)]
+
+    def wait_for_step(self, run_id: str, step: int = 1) -> None:
+        wait_until(
+            lambda: (
+                get_run(self.engine, run_id).step >= step
+                and self.status(run_id) == RunStatus.TRAINING
+            ),
+            timeout=_SECONDS,
+            what=f"step {step}; {self.logs()}",
+        )
+
+    def check_success(self, run_id: str) -> None:
+        """Wait for the run's end, and look whether it ended once and as it should."""
+        wait_until(
+            lambda: get_run(self.engine, run_id).finished_at,
+            timeout=_SECONDS,
+            what=f"the run's end; {self.logs()}",
+        )
+        run = get_run(self.engine, run_id)
+        assert run.status == RunStatus.SUCCEEDED, (run.failure, self.logs())
+        weights = self.storage.path("runs", run_id, "adapter", "adapter_model.safetensors")
+        assert weights.read_bytes() == self.expected
+        with transaction(self.engine, read_only=True) as session:
+            adapter = session.get(Adapter, run_id)
+        assert adapter is not None
+        assert run.result is not None
+        assert adapter.sha256 == run.result["adapter_sha256"]
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def logs(self) -> str:
+        return "\n".join(worker.log() for worker in self._workers)
+
+    def _weights_of_an_unbroken_run(self) -> bytes:
+
+        state = hashlib.sha256(b"base model").hexdigest()
+        for step in range(1, int(_STEPS["steps"]) + 1):
+            state = hashlib.sha256(f"{state}{step}".encode()).hexdigest()
+        return (state * 100).encode()
+
+
+@pytest.fixture(params=["embedded", "services"])
+def tailor(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Tailor]:
+    """SQLite with the queue in a folder, and PostgreSQL with Redis."""
+    embedded = request.param == "embedded"
+    with own_redis_database(13) as redis_url:
+        database_url = (
+            databases.sqlite_url(tmp_path) if embedded else databases.create_postgres_database()
+        )
+        environment = {
+            "TAILOR_DATA_DIR": str(tmp_path / "data"),
+            "TAILOR_DATABASE_URL": database_url,
+            "TAILOR_TEST_LEASE_SECONDS": str(_LEASE_SECONDS),
+            **({} if embedded else {"TAILOR_BROKER_URL": redis_url}),
+        }
+        for name in ("TAILOR_BROKER_URL", "TAILOR_DATA_DIR", "TAILOR_DATABASE_URL"):
+            monkeypatch.delenv(name, raising=False)
+            if name in environment:
+                monkeypatch.setenv(name, environment[name])
+        get_settings.cache_clear()
+        jobs.celery_app.cache_clear()
+        engine = build_engine(get_settings().resolved_database_url)
+        migrate(engine)
+        running = Tailor(tmp_path, environment, engine)
+        yield running
+        running.stop()
+        engine.dispose()
+        get_settings.cache_clear()
+        jobs.celery_app.cache_clear()
+        if not embedded:
+            databases.drop_postgres_database(database_url)
+
+
+def test_a_run_from_a_message_to_a_version(tailor: Tailor) -> None:
+    tailor.worker()
+    run_id = tailor.queue()
+    tailor.check_success(run_id)
+    assert len(tailor.pids(run_id)) == 1
+
+
+@pytest.mark.parametrize("victim", ["training process", "pool process", "main process", "all"])
+def test_kill(tailor: Tailor, victim: str) -> None:
+    worker = tailor.worker()
+    run_id = tailor.queue(step_seconds=0.15)
+    tailor.wait_for_step(run_id, random.randint(1, 20))  # noqa: S311 (no cryptography)
+    (training,) = tailor.pids(run_id)
+    pool = worker.pool_pids()
+    assert pool
+    if victim == "training process":
+        os.kill(training, signal.SIGKILL)
+    elif victim == "pool process":
+        os.kill(pool[0], signal.SIGKILL)
+        wait_until_gone([training], 5)
+    elif victim == "main process":
+        worker.kill_main()
+        wait_until_gone([training, *pool], 5)
+        tailor.worker()
+    else:
+        worker.kill_everything([training])
+        wait_until_gone([training, *pool], 5)
+        tailor.worker()
+    tailor.check_success(run_id)
+    assert len(tailor.pids(run_id)) == 2
+
+
+def test_a_worker_that_is_told_to_stop_saves_and_gives_back(tailor: Tailor) -> None:
+    worker = tailor.worker()
+    run_id = tailor.queue(step_seconds=0.2)
+    tailor.wait_for_step(run_id, 3)
+    began = time.monotonic()
+    worker.terminate()
+    worker.wait()
+    assert time.monotonic() - began < 30
+    run = get_run(tailor.engine, run_id)
+    assert (run.status, run.attempts) == (RunStatus.QUEUED, 0)
+    assert not any(is_running(pid) for pid in tailor.pids(run_id))
+    tailor.worker()
+    tailor.check_success(run_id)
+
+
+def test_a_worker_that_slept_past_its_lease_changes_nothing(tailor: Tailor) -> None:
+    sleeper = tailor.worker()
+    run_id = tailor.queue(step_seconds=0.3)
+    tailor.wait_for_step(run_id)
+    (stale,) = tailor.pids(run_id)
+    stopped = [sleeper.pid, *sleeper.pool_pids()]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    tailor.worker()
+    # The other takes over while the first sleeps; its training process, awake, is ended.
+    wait_until(
+        lambda: len(tailor.pids(run_id)) == 2, timeout=60, what=f"the other; {tailor.logs()}"
+    )
+    assert not is_running(stale)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    tailor.check_success(run_id)
+    assert len(tailor.pids(run_id)) == 2
+    assert sleeper.is_alive
+
+
+def test_a_message_five_times_is_one_run(tailor: Tailor) -> None:
+    run_id = tailor.queue()
+    for _ in range(5):
+        jobs.send_now(jobs.EXECUTE_RUN, run_id)
+    for _ in range(2):
+        tailor.worker()
+    tailor.check_success(run_id)
+    assert len(tailor.pids(run_id)) == 1
+
+
+def test_a_queue_that_was_emptied_loses_no_run(tailor: Tailor) -> None:
+    run_id = tailor.queue()
+    celery = jobs.celery_app()
+    with celery.connection_for_write() as connection:
+        connection.default_channel.queue_purge(jobs.RUNS_QUEUE)
+    tailor.worker()
+    tailor.check_success(run_id)
+
+
+def test_garbage_in_the_queue_does_not_stop_the_worker(tailor: Tailor) -> None:
+    worker = tailor.worker()
+    if "TAILOR_BROKER_URL" in tailor.environment:
+        client = Redis.from_url(tailor.environment["TAILOR_BROKER_URL"])
+        client.lpush("runs", b'{"body": "half')
+    else:
+        folder = Path(tailor.environment["TAILOR_DATA_DIR"]) / "queue" / "waiting" / "runs"
+        wait_until(folder.exists, timeout=30, what="the queue's folder")
+        (folder / "0.json").write_bytes(b'{"body": "half')
+        (folder / "1.json").write_bytes(b"\x80\x04pickle")
+    run_id = tailor.queue()
+    tailor.check_success(run_id)
+    assert worker.is_alive
+
+
+def test_a_poison_run_does_not_stop_the_others(tailor: Tailor) -> None:
+    worker = tailor.worker()
+    poison = tailor.queue(crash_signal=int(signal.SIGSEGV))
+    healthy = tailor.queue()
+    tailor.check_success(healthy)
+    assert tailor.status(poison) == RunStatus.FAILED
+    assert len(tailor.pids(poison)) == 3
+    assert worker.is_alive
+
+
+def test_cancel_while_the_worker_sleeps(tailor: Tailor) -> None:
+    worker = tailor.worker()
+    run_id = tailor.queue(step_seconds=0.3)
+    tailor.wait_for_step(run_id)
+    stopped = [worker.pid, *worker.pool_pids()]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    with transaction(tailor.engine) as session:
+        service.cancel_run(session, get_run(tailor.engine, run_id))
+    assert tailor.status(run_id) == RunStatus.CANCELLED
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    wait_until_gone(tailor.pids(run_id), 10)
+    assert tailor.status(run_id) == RunStatus.CANCELLED
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_many_random_kills(tailor: Tailor) -> None:
+    """Kill something every second or so, and start again what is gone, until all runs are done."""
+    chance = random.Random(7)  # noqa: S311 (faults need no cryptography)
+    runs = [tailor.queue(step_seconds=0.15) for _ in range(6)]
+    worker = tailor.worker()
+    kills = 0
+    deadline = time.monotonic() + 600
+    while any(get_run(tailor.engine, run_id).finished_at is None for run_id in runs):
+        assert time.monotonic() < deadline, tailor.logs()
+        time.sleep(chance.uniform(0.5, 6.0))
+        training = [pid for run_id in runs for pid in tailor.pids(run_id) if is_running(pid)]
+        targets = [*training, *(worker.pool_pids() if worker.is_alive else []), worker.pid]
+        try:
+            os.kill(chance.choice(targets), signal.SIGKILL)
+            kills += 1
+        except ProcessLookupError:
+            continue
+        if chance.random() < 0.5 or not worker.is_alive:
+            worker.stop()
+            worker = tailor.worker()
+        send_hints(tailor.engine)
+    assert kills > 5
+    for run_id in runs:
+        run = get_run(tailor.engine, run_id)
+        if run.status == RunStatus.FAILED:
+            # Killed three times before anything was saved: that is an end, and it says so.
+            assert run.failure is not None
+            continue
+        tailor.check_success(run_id)
+    assert sum(tailor.status(run_id) == RunStatus.SUCCEEDED for run_id in runs) >= 3

@@ -1,0 +1,386 @@
+"""The supervisor with a real process under it, whose faults are scripted."""
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from app.adapters.tables import Adapter
+from app.database.engine import build_engine
+from app.database.session import transaction
+from app.runs import service
+from app.runs.child_events import ResultEvent
+from app.runs.log_file import last_lines
+from app.runs.repository import lock, metrics, newest_samples
+from app.runs.status import FINAL, RunStatus
+from app.runs.sweeper import free_lost_runs
+from app.runs.watching.repository import events_after
+from app.settings import get_settings
+from app.storage.folders import Storage
+from tests.support.runs import attempts, get_run, queue_run
+from tests.support.waiting import wait_until
+from worker.promotion import check_adapter
+from worker.run_queue import execute_waiting_runs
+
+_CHILD = "tests.support.scripted_child"
+
+
+class Worker:
+    """A worker's loop in a thread of this process."""
+
+    def __init__(self, engine: Engine, storage: Storage) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=execute_waiting_runs,
+            args=(engine, storage, get_settings(), self._stop.is_set, _CHILD),
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.join()
+
+    def join(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the worker did not end"
+
+
+def execute(engine: Engine, storage: Storage) -> None:
+    with Worker(engine, storage) as worker:
+        worker.join()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def adapter_of(engine: Engine, run_id: str) -> Adapter | None:
+    with transaction(engine, read_only=True) as session:
+        return session.get(Adapter, run_id)
+
+
+def trained_weights(storage: Storage, run_id: str) -> bytes:
+    return storage.path("runs", run_id, "adapter", "adapter_model.safetensors").read_bytes()
+
+
+class TestARunThatGoesWell:
+    def test_it_ends_as_a_version(self, engine: Engine, storage: Storage, project_id: str) -> None:
+        first, second = (queue_run(engine, storage, project_id) for _ in range(2))
+        execute(engine, storage)
+        for run_id in (first, second):
+            run = get_run(engine, run_id)
+            assert run.status == RunStatus.SUCCEEDED, run.failure
+            assert run.result is not None
+            adapter = adapter_of(engine, run_id)
+            assert adapter is not None
+            assert adapter.sha256 == run.result["adapter_sha256"]
+            assert adapter.version_number == run.version_number
+            folder = storage.path("runs", run_id)
+            assert trained_weights(storage, run_id)
+            assert not (folder / "checkpoints").exists()
+            assert not list(folder.glob(".adapter-*"))
+        with transaction(engine, read_only=True) as session:
+            assert len(metrics(session, first, ["train_loss"])) == 20
+            assert len(newest_samples(session, first)) == 3
+            kinds = [entry.kind for entry in events_after(session, first, 0, 1000)]
+        assert kinds[0] == kinds[-1] == "status"
+        assert {"phase", "plan", "metrics", "sample", "checkpoint"} <= set(kinds)
+
+    def test_garbage_and_secrets(
+        self, engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TAILOR_SECRET_KEY", "very secret")
+        monkeypatch.setenv("HF_TOKEN", "very secret")
+        run_id = queue_run(engine, storage, project_id, {"talks_garbage": True})
+        execute(engine, storage)
+        assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+        log = (storage.path("runs", run_id) / "log.txt").read_text()
+        assert "very secret" not in log
+        assert "TAILOR_" not in log
+        assert "HF_HUB_OFFLINE" in log
+        assert "a line that is no event was left out" in log
+        assert last_lines(storage.path("runs", run_id))
+
+
+class TestARunThatFails:
+    def test_a_fault_of_the_data_is_final(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        failure = {
+            "code": "no_usable_examples",
+            "reason": "None can be used.",
+            "next_step": "Add some.",
+            "details": "why",
+            "permanent": True,
+        }
+        run_id = queue_run(engine, storage, project_id, {"failure": failure})
+        execute(engine, storage)
+        run = get_run(engine, run_id)
+        assert run.status == RunStatus.FAILED
+        assert run.failure == failure
+        assert len(attempts(storage, run_id)) == 1
+
+    def test_a_poison_run_ends_after_three_tries(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        poison = queue_run(engine, storage, project_id, {"crash_signal": signal.SIGSEGV})
+        healthy = queue_run(engine, storage, project_id)
+        execute(engine, storage)
+        run = get_run(engine, poison)
+        assert run.status == RunStatus.FAILED
+        assert run.failure is not None
+        assert "SIGSEGV" in run.failure["details"]
+        assert len(attempts(storage, poison)) == 3
+        assert get_run(engine, healthy).status == RunStatus.SUCCEEDED
+
+    def test_a_process_that_dies_once_goes_on_where_it_was(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        unbroken = queue_run(engine, storage, project_id)
+        crash = {"crash_signal": signal.SIGKILL, "crash_at_step": 12, "crash_attempts": 1}
+        broken = queue_run(engine, storage, project_id, crash)
+        execute(engine, storage)
+        assert get_run(engine, broken).status == RunStatus.SUCCEEDED
+        assert len(attempts(storage, broken)) == 2
+        assert trained_weights(storage, broken) == trained_weights(storage, unbroken)
+        plan = get_run(engine, broken).plan
+        assert plan is not None
+        assert plan["resumed_from_step"] == 10
+
+    def test_an_adapter_that_changed_after_it_was_announced_is_no_version(
+        self, engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = queue_run(engine, storage, project_id)
+        folder = storage.path("runs", run_id)
+
+        def damaged(_: Path, result: ResultEvent) -> None:
+            (folder / result.adapter_folder / "adapter_model.safetensors").write_bytes(b"other")
+            check_adapter(folder, result)
+
+        monkeypatch.setattr("worker.supervisor.check_adapter", damaged)
+        execute(engine, storage)
+        run = get_run(engine, run_id)
+        assert run.status == RunStatus.FAILED
+        assert run.failure is not None
+        assert run.failure["code"] == "damaged_result"
+        assert adapter_of(engine, run_id) is None
+
+
+class TestStopping:
+    @pytest.mark.parametrize(
+        "phase",
+        ["loading_data", "loading_model", "measuring_base", "training", "evaluating", "saving"],
+    )
+    def test_cancel_in_each_phase(
+        self, engine: Engine, storage: Storage, project_id: str, phase: str
+    ) -> None:
+        script = {"stops_at_phase": phase, "ignores_sigterm": True}
+        run_id = queue_run(engine, storage, project_id, script)
+        with Worker(engine, storage) as worker:
+            wait_until(
+                lambda: get_run(engine, run_id).phase == phase, timeout=60, what=f"phase {phase}"
+            )
+            ((_, pid),) = attempts(storage, run_id)
+            began = time.monotonic()
+            with transaction(engine) as session:
+                service.cancel_run(session, get_run(engine, run_id))
+            assert get_run(engine, run_id).status == RunStatus.CANCELLED
+            worker.join()
+        assert time.monotonic() - began < 10
+        assert not is_running(pid)
+        run = get_run(engine, run_id)
+        assert run.status == RunStatus.CANCELLED
+        assert adapter_of(engine, run_id) is None
+        assert not (storage.path("runs", run_id) / "checkpoints").exists()
+
+    def test_a_worker_that_stops_saves_and_gives_back(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        unbroken = queue_run(engine, storage, project_id)
+        execute(engine, storage)
+        slow = {"step_seconds": 0.1}
+        run_id = queue_run(engine, storage, project_id, slow)
+        with Worker(engine, storage) as worker:
+            wait_until(lambda: get_run(engine, run_id).step > 3, timeout=60, what="a few steps")
+            worker.stop()
+        run = get_run(engine, run_id)
+        assert (run.status, run.attempts, run.lease_owner) == (RunStatus.QUEUED, 0, None)
+        assert "was stopped for a moment" in run.phase_message
+        execute(engine, storage)
+        assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+        assert trained_weights(storage, run_id) == trained_weights(storage, unbroken)
+
+    def test_a_project_that_is_deleted_takes_its_training_along(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        run_id = queue_run(engine, storage, project_id, {"stops_at_phase": "training"})
+        with Worker(engine, storage) as worker:
+            wait_until(
+                lambda: get_run(engine, run_id).phase == "training", timeout=60, what="training"
+            )
+            ((_, pid),) = attempts(storage, run_id)
+            with transaction(engine) as session:
+                session.execute(text("DELETE FROM projects"))
+            worker.join()
+        assert not is_running(pid)
+        assert not storage.path("runs", run_id).exists()
+
+
+class TestLosingTheRun:
+    def test_a_run_taken_by_another_is_left_alone(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        run_id = queue_run(engine, storage, project_id, {"stops_at_phase": "training"})
+        with Worker(engine, storage) as worker:
+            wait_until(
+                lambda: get_run(engine, run_id).phase == "training", timeout=60, what="training"
+            )
+            ((fence, pid),) = attempts(storage, run_id)
+            with transaction(engine) as session:
+                run = lock(session, run_id)
+                assert run is not None
+                run.fence = fence + 7
+            before = get_run(engine, run_id)
+            worker.join()
+        assert not is_running(pid)
+        after = get_run(engine, run_id)
+        assert (after.fence, after.event_count) == (before.fence, before.event_count)
+        assert after.status == before.status
+
+    def test_a_process_that_outlived_its_claim_is_ended_before_the_next(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        run_id = queue_run(engine, storage, project_id, {"stops_at_phase": "training"})
+        with Worker(engine, storage) as stuck:
+            wait_until(
+                lambda: get_run(engine, run_id).phase == "training", timeout=60, what="training"
+            )
+            ((_, pid),) = attempts(storage, run_id)
+            # The first worker would notice within a second; the next one is faster.
+            with transaction(engine) as session:
+                run = lock(session, run_id)
+                assert run is not None
+                run.lease_expires_at = 1.0
+            assert free_lost_runs(engine) == [run_id]
+            (storage.path("runs", run_id) / "script.json").write_text("{}")
+            execute(engine, storage)
+            assert not is_running(pid)
+            stuck.join()
+        assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+        assert len(attempts(storage, run_id)) == 2
+
+
+@contextmanager
+def exclusive_lock(url: str) -> Iterator[None]:
+    """Keep everyone else from writing to an SQLite database."""
+    import sqlite3
+
+    connection = sqlite3.connect(str(make_url(url).database), isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+class Proxy:
+    """A way to PostgreSQL that can be closed."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self.is_open = True
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self.is_open = False
+        for one in self._sockets:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def _serve(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            if not self.is_open:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, server]
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while piece := source.recv(65536):
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+@contextmanager
+def outage(engine: Engine, proxy: Proxy | None) -> Iterator[None]:
+    """Take the database away from the worker, as long as its own patience lasts and longer."""
+    if proxy is None:
+        with exclusive_lock(engine.url.render_as_string(hide_password=False)):
+            # Longer than the busy timeout, so that writes fail and are tried again.
+            time.sleep(17)
+            yield
+    else:
+        proxy.close()
+        time.sleep(4)
+        yield
+        proxy.is_open = True
+
+
+def test_training_goes_on_while_the_database_is_away(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    proxy = None if engine.dialect.name == "sqlite" else Proxy(engine.url.port or 5432)
+    url = engine.url if proxy is None else engine.url.set(host="127.0.0.1", port=proxy.port)
+    workers_engine = build_engine(url.render_as_string(hide_password=False))
+    run_id = queue_run(engine, storage, project_id, {"steps": 60, "step_seconds": 0.05})
+    with Worker(workers_engine, storage) as worker:
+        wait_until(lambda: get_run(engine, run_id).step > 2, timeout=60, what="a few steps")
+        with outage(engine, proxy):
+            assert get_run(engine, run_id).status not in FINAL
+        worker.join()
+    workers_engine.dispose()
+    assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+    assert len(attempts(storage, run_id)) == 1
+    with transaction(engine, read_only=True) as session:
+        assert len(metrics(session, run_id, ["train_loss"])) == 60
+
+
+def test_the_log_is_bounded(tmp_path: Path) -> None:
+    from worker.run_log import RunLog
+
+    log = RunLog(tmp_path)
+    for number in range(300):
+        log.write(f"{number} " + "x" * 10_000 + "\n")
+    assert (tmp_path / "log.txt").stat().st_size < 1_200_000
+    assert last_lines(tmp_path, 2)[-1].startswith("299 ")
+    assert json.dumps(last_lines(tmp_path))
+    assert (tmp_path / "log.txt").stat().st_mode & 0o077 == 0
