@@ -27,7 +27,7 @@ def test_the_way_without_scripts(embedded: House) -> None:
         project = maker.new_project("Drawers")
         page = maker.page
         page.get_by_text("Paste them instead").click()
-        page.get_by_label("Your examples").fill(_PASTED)
+        page.get_by_role("textbox", name="Your examples").fill(_PASTED)
         maker.press("Go on")
         _wait_for(page, "Is this right?")
         maker.press("Import")
