@@ -21,7 +21,11 @@ from app.datasets.readers.limits import MAX_EXAMPLE_CHARACTERS
 from app.datasets.repository import Cursor, ExampleRepository, ImportRepository, Order, cursor_of
 from app.datasets.split import held_out_target
 from app.datasets.tables import Example, Import, ImportStatus
-from app.datasets.uploads import remove_orphaned_folders, remove_upload
+from app.datasets.uploads import (
+    remove_abandoned_uploads,
+    remove_orphaned_folders,
+    remove_upload,
+)
 from app.datasets.wording import shown_name
 from app.errors import NotFoundError
 from app.jobs import IMPORT_EXAMPLES, INSPECT_IMPORT, send_after_commit
@@ -234,8 +238,9 @@ def delete_import(session: Session, storage: Storage, project_id: str, import_id
 
 
 def remove_orphaned_uploads(session: Session, storage: Storage) -> int:
-    """Delete upload folders that no import names, once they are an hour old."""
-    return remove_orphaned_folders(storage, ImportRepository(session).all_ids())
+    """Delete half-sent files, and upload folders that no import names, once an hour old."""
+    half_sent = remove_abandoned_uploads(storage)
+    return half_sent + remove_orphaned_folders(storage, ImportRepository(session).all_ids())
 
 
 def _checked(written: WrittenExample, *, question_needed: bool = True) -> NewExample:
