@@ -10,8 +10,6 @@ A message is only a hint (see app/jobs.py), so one that is lost between claim an
 few seconds until the sweeper sends it again. Nothing is tried to bring it back.
 """
 
-import base64
-import binascii
 import contextlib
 import json
 import logging
@@ -27,6 +25,8 @@ from uuid import uuid4
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
+from app.broker.messages import GarbageMessageError, checked_message
+
 logger = logging.getLogger(__name__)
 
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -34,10 +34,6 @@ _SUFFIX: Final = ".json"
 _MOST_BYTES: Final = 64 * 1024
 _MOST_DEAD_LETTERS: Final = 100
 _LEFT_BEHIND_SECONDS: Final = 60.0
-
-
-class GarbageMessageError(Exception):
-    """A file in the queue is not one of our messages; the text says why."""
 
 
 class QueueFolder:
@@ -154,45 +150,7 @@ def _read(path: Path) -> dict[str, Any]:
         message = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise GarbageMessageError(f"{path.name}: {error}") from error
-    _check_envelope(message)
-    _check_body(message["body"])
-    return dict(message)
-
-
-def _check_envelope(message: object) -> None:
-    if not isinstance(message, dict):
-        raise GarbageMessageError("it is not an object")
-    headers, properties = message.get("headers"), message.get("properties")
-    if not isinstance(headers, dict) or not isinstance(properties, dict):
-        raise GarbageMessageError("headers or properties are missing")
-    if message.get("content-type") != "application/json":
-        raise GarbageMessageError("it is not JSON")
-    if message.get("content-encoding") != "utf-8":
-        raise GarbageMessageError("it is not UTF-8")
-    if not all(isinstance(headers.get(name), str) for name in ("id", "task")):
-        raise GarbageMessageError("it names no task")
-    if properties.get("body_encoding") != "base64":
-        raise GarbageMessageError("its body is not base64")
-    if not isinstance(properties.get("delivery_tag"), str):
-        raise GarbageMessageError("it has no delivery tag")
-    if not isinstance(properties.get("delivery_info"), dict):
-        raise GarbageMessageError("it has no delivery information")
-
-
-def _check_body(body: object) -> None:
-    if not isinstance(body, str):
-        raise GarbageMessageError("its body is not text")
-    try:
-        decoded = json.loads(base64.b64decode(body, validate=True))
-    except (binascii.Error, ValueError, RecursionError) as error:
-        raise GarbageMessageError(f"its body cannot be read: {error}") from error
-    match decoded:
-        case [list() as arguments, dict(), dict() | None] if all(
-            isinstance(argument, str) for argument in arguments
-        ):
-            return
-        case _:
-            raise GarbageMessageError("its body is no call with ids")
+    return checked_message(message)
 
 
 class Channel(virtual.Channel):

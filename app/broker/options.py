@@ -11,6 +11,8 @@ from kombu.transport import TRANSPORT_ALIASES
 # that it uses is put on kombu's list.
 _ALIAS: Final = "tailorfolder"
 TRANSPORT_ALIASES[_ALIAS] = "app.broker.filesystem:Transport"
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "app.broker.redis_queue:Transport"
 
 
 @dataclass(frozen=True)
@@ -27,4 +29,6 @@ def broker_options(url: str) -> BrokerOptions:
             url, {"socket_connect_timeout": 5, "socket_timeout": 30, "health_check_interval": 10}
         )
     folder = Path(unquote(parts.path))
-    return BrokerOptions(f"{_ALIAS}://localhost", {"queue_folder": str(folder), "polling_interval": 0.1})
+    return BrokerOptions(
+        f"{_ALIAS}://localhost", {"queue_folder": str(folder), "polling_interval": 0.1}
+    )

@@ -232,7 +232,13 @@ def test_garbage_in_the_queue_does_not_stop_the_worker(tailor: Tailor) -> None:
     worker = tailor.worker()
     if "TAILOR_BROKER_URL" in tailor.environment:
         client = Redis.from_url(tailor.environment["TAILOR_BROKER_URL"])
-        client.lpush("runs", b'{"body": "half')
+        for garbage in (
+            b'{"body": "half',
+            b"\x80\x04pickle",
+            b"[]",
+            b'{"body": "", "headers": {}}',
+        ):
+            client.lpush("runs", garbage)
     else:
         folder = Path(tailor.environment["TAILOR_DATA_DIR"]) / "queue" / "waiting" / "runs"
         wait_until(folder.exists, timeout=30, what="the queue's folder")
