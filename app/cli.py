@@ -52,16 +52,12 @@ def _settings() -> Settings:
 @cli.command()
 def up() -> None:
     """Start all of Tailor on this machine: pages, workers and chat server. Ctrl-C stops all."""
-    from app.launcher.up import StartError
     from app.launcher.up import up as start_everything
 
     settings = _settings()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        start_everything(settings)
-    except StartError as error:
-        _fail(str(error))
+    start_everything(settings)
 
 
 @cli.command()
@@ -218,7 +214,18 @@ def version() -> None:
 
 
 def main() -> None:
-    cli()
+    """Run a command; what can go wrong at a start is told in a sentence."""
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.launcher.failures import StartError, explain
+
+    try:
+        cli()
+    except (StartError, SQLAlchemyError, CommandError, OSError) as error:
+        logging.getLogger(__name__).debug("The command failed.", exc_info=True)
+        sys.stderr.write(explain(error, get_settings()) + "\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "TAILOR_"
+_HIGHEST_PORT = 65535
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
         description="Address on which the pages are served. 0.0.0.0 opens them to the network.",
     )
     port: int = Field(
-        default=8000, ge=1, le=65535, description="Port on which the pages are served."
+        default=8000, ge=1, le=_HIGHEST_PORT, description="Port on which the pages are served."
     )
     public_url: str = Field(
         default="",
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
     inference_port: int = Field(
         default=0,
         ge=0,
-        le=65535,
+        le=_HIGHEST_PORT,
         description="Port of the built-in chat server. 0: the port of the pages plus one.",
     )
     inference_token: SecretStr = Field(
@@ -128,14 +129,18 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        if value.exists() and not value.is_dir():
-            raise ValueError(f"{value} is a file, not a folder.")
-        return value.expanduser().resolve()
+        folder = value.expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file, not a folder.")
+        return folder
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in {"sqlite", "postgresql", "postgresql+psycopg"}:
+        parts = urlsplit(value)
+        is_file = parts.scheme == "sqlite" and not parts.netloc and parts.path
+        is_server = parts.scheme in {"postgresql", "postgresql+psycopg"} and parts.path
+        if value and not (is_file or is_server):
             raise ValueError(
                 "it must begin with postgresql:// or sqlite:///, "
                 "for example postgresql://tailor:secret@db.example.org/tailor."
@@ -155,7 +160,8 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _known_storage(cls, value: str) -> str:
-        if value and (urlsplit(value).scheme != "file" or not urlsplit(value).path):
+        parts = urlsplit(value)
+        if value and (parts.scheme != "file" or parts.netloc or not parts.path):
             raise ValueError("it must begin with file:///, for example file:///srv/tailor.")
         return value
 
@@ -176,6 +182,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
+        if self.resolved_inference_port > _HIGHEST_PORT:
+            raise ValueError(
+                f"{ENVIRONMENT_PREFIX}PORT is {self.port}, so the chat server would get a port "
+                f"that does not exist; set {ENVIRONMENT_PREFIX}INFERENCE_PORT too."
+            )
         if self.inference_port == self.port:
             raise ValueError(
                 f"{ENVIRONMENT_PREFIX}INFERENCE_PORT and {ENVIRONMENT_PREFIX}PORT are both "

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import httpx
-from kombu.connection import Connection
-from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
-from app.broker.options import broker_options
 from app.database.engine import build_engine
 from app.database.migrate import is_current
+from app.launcher.broker_check import broker_problem
 from app.settings import Settings
 from app.version import VERSION
 
@@ -125,18 +123,9 @@ def _database(settings: Settings) -> Finding:
 
 
 def _broker(settings: Settings) -> Finding:
-    options = broker_options(settings.resolved_broker_url)
+    problem = broker_problem(settings)
     kind = settings.resolved_broker_url.split(":", 1)[0]
-    connection = Connection(options.url, transport_options=options.transport_options)
-    try:
-        connection.ensure_connection(max_retries=1, timeout=5)
-    except (BrokerError, OSError) as error:
-        return Finding(
-            "Job queue", f"{kind} does not answer: {error} Check TAILOR_BROKER_URL.", True
-        )
-    finally:
-        connection.release()
-    return Finding("Job queue", f"{kind} works.")
+    return Finding("Job queue", problem or f"{kind} works.", is_problem=bool(problem))
 
 
 def _chat_server(settings: Settings) -> Finding:

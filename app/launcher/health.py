@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-_WORKER_MODULE = b"worker.celery_app"
+_WORKER_ARGUMENTS = b"\0worker\0--queue\0"
 
 
 def worker_is_alive(processes: Path = Path("/proc")) -> bool:
     """Look for a Celery worker among the processes (Linux)."""
-    return any(_WORKER_MODULE in _command(entry) for entry in processes.glob("[0-9]*"))
+    return any(_WORKER_ARGUMENTS in _command(entry) for entry in processes.glob("[0-9]*"))
 
 
 def _command(process: Path) -> bytes:

@@ -18,16 +18,14 @@ from app.chat.inference_token import ensure_inference_token
 from app.database.engine import get_engine
 from app.database.migrate import migrate
 from app.database.session import transaction
+from app.launcher.broker_check import broker_problem
+from app.launcher.failures import StartError
 from app.launcher.processes import ProcessGroup, run_until_signal
 from app.launcher.programs import EVERYTHING
 from app.settings import Settings
 from app.storage.folders import get_storage
 
 _READY_SECONDS = 60
-
-
-class StartError(Exception):
-    """Tailor cannot start; the text says why and what to do."""
 
 
 def prepare(settings: Settings) -> str | None:
@@ -50,7 +48,7 @@ def up(settings: Settings) -> None:
     """Start everything, print where to go, and stay until Ctrl-C.
 
     Raises:
-        StartError: if the data folder is in use, a port is taken, or nothing answers in time.
+        StartError: if the data folder is in use, a port is taken, or the job queue is away.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_one(settings.data_dir):
@@ -59,6 +57,8 @@ def up(settings: Settings) -> None:
             _require_free_port(
                 settings.inference_host, settings.resolved_inference_port, "TAILOR_INFERENCE_PORT"
             )
+        if problem := broker_problem(settings):
+            raise StartError(problem)
         link = prepare(settings)
         group = ProcessGroup(EVERYTHING, settings.data_dir / "logs")
         greeter = threading.Thread(target=_greet, args=(settings, link, group), daemon=True)

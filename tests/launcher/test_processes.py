@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher.health import worker_is_alive
 from tests.support.waiting import wait_until
 
 # A launcher of our own in a process of its own: two programs that write down who they are.
@@ -71,10 +70,3 @@ def test_all_programs_end_with_the_launcher(
     launcher.send_signal(number)
     launcher.wait(20)
     wait_until(lambda: not any(map(_lives, pids)), timeout=20, what="the programs to end")
-
-
-def test_a_worker_is_recognised_by_its_command(tmp_path: Path) -> None:
-    assert not worker_is_alive(tmp_path)
-    (tmp_path / "17").mkdir()
-    (tmp_path / "17" / "cmdline").write_bytes(b"python\0-m\0worker.celery_app\0")
-    assert worker_is_alive(tmp_path)
