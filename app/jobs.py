@@ -10,6 +10,7 @@ from typing import Final
 
 from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
+from redis.exceptions import RedisError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -34,6 +35,9 @@ QUEUE_OF: Final = {
     FETCH_BASE_MODEL: LIGHT_QUEUE,
     CHECK_BASE_MODEL: LIGHT_QUEUE,
 }
+
+BROKER_AWAY: Final = (OperationalError, RedisError, OSError)
+"""What is raised while the job queue does not answer; redis' own errors come through unwrapped."""
 
 _PENDING = "tailor_pending_jobs"
 
@@ -78,7 +82,7 @@ def send_now(job: str, entity_id: str) -> None:
     """Send a hint. A broker that does not answer is logged; the sweeper will send it again."""
     try:
         celery_app().send_task(job, args=[entity_id], queue=QUEUE_OF[job], retry=False)
-    except (OperationalError, OSError) as error:
+    except BROKER_AWAY as error:
         logger.warning("The job queue did not take %s %s: %s", job, entity_id, error)
 
 
@@ -91,7 +95,7 @@ def waiting_messages(queue: str) -> int | None:
     except ChannelError:
         # Redis forgets an empty queue.
         return 0
-    except (OperationalError, OSError) as error:
+    except BROKER_AWAY as error:
         logger.warning("The job queue does not answer: %s", error)
         return None
     return int(declared.message_count)

@@ -43,14 +43,6 @@ def promote(run_folder: Path, result: ResultEvent) -> None:
     fsync_folder(run_folder)
 
 
-def remove_what_is_no_longer_needed(run_folder: Path) -> None:
-    """Drop what only a run that goes on would need."""
-    for name in ("checkpoints", "tokens", _REPLACED):
-        shutil.rmtree(run_folder / name, ignore_errors=True)
-    for leftover in run_folder.glob(".adapter-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _holds(folder: Path, result: ResultEvent) -> bool:
     try:
         with (folder / _WEIGHTS_FILE).open("rb") as file:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.runs.holding import HeldRun, claim_next_run
 from app.runs.progress.repository import is_held
 from app.settings import Settings
@@ -13,7 +13,7 @@ from app.storage.folders import Storage
 from worker.child import TRAINING_MODULE, kill_stale_child
 from worker.device_lock import DeviceLock, take_device
 from worker.making_room import make_room
-from worker.supervisor import DATABASE_IS_AWAY, RunSupervisor
+from worker.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def _claim(engine: Engine) -> HeldRun | None:
     try:
         with transaction(engine) as session:
             return claim_next_run(session)
-    except DATABASE_IS_AWAY as error:
+    except DATABASE_AWAY as error:
         # The sweeper sends another hint once the database is back.
         logger.warning("The database does not answer: %s", error)
         return None
@@ -57,7 +57,7 @@ def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:
     try:
         with transaction(engine, read_only=True) as session:
             still_held = is_held(session, taken.run_id, taken.fence)
-    except DATABASE_IS_AWAY:
+    except DATABASE_AWAY:
         return None
     if still_held:
         return None

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.adapters.tables import Adapter
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.leases.repository import LostLeaseError
 from app.leases.tables import HEARTBEAT_SECONDS
 from app.runs import holding
@@ -26,6 +25,7 @@ from app.runs.holding import HeldRun
 from app.runs.progress.batch import Intake
 from app.runs.repository import status_of
 from app.runs.status import IllegalMoveError, RunStatus
+from app.runs.tidying import remove_what_is_no_longer_needed
 from app.storage.folders import Storage
 from worker.child import TRAINING_MODULE, TrainingChild, describe_exit
 from worker.device_lock import DeviceLock, LockHolder
@@ -33,12 +33,9 @@ from worker.promotion import (
     DamagedAdapterError,
     check_adapter,
     promote,
-    remove_what_is_no_longer_needed,
 )
 
 logger = logging.getLogger(__name__)
-
-DATABASE_IS_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
 
 _LISTEN_SECONDS: Final = 0.2
 _WRITE_SECONDS: Final = 1.0
@@ -86,7 +83,7 @@ class RunSupervisor:
         except LostLeaseError:
             logger.info("Run %s is no longer ours under fence %d.", self._held.id, self._held.fence)
             self._leave()
-        except DATABASE_IS_AWAY:
+        except DATABASE_AWAY:
             # The worker stops and the database stayed away; the lease runs out by itself.
             logger.exception("Run %s is left as it is.", self._held.id)
 
@@ -157,7 +154,7 @@ class RunSupervisor:
         try:
             with transaction(self._engine, read_only=read_only) as session:
                 action(session)
-        except DATABASE_IS_AWAY as error:
+        except DATABASE_AWAY as error:
             logger.warning("The database does not answer; the training goes on. %s", error)
             return False
         return True
@@ -233,7 +230,7 @@ class RunSupervisor:
         try:
             with transaction(self._engine, read_only=True) as session:
                 status = status_of(session, self._held.id)
-        except DATABASE_IS_AWAY:
+        except DATABASE_AWAY:
             return
         if status is None:
             self._storage.remove("runs", self._held.id)

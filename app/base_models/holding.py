@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.base_models import repository
 from app.base_models.tables import BaseModel, BaseModelStatus
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.errors import DomainError
 from app.jobs import send_after_commit
 from app.leases.repository import LostLeaseError, claim, extend, release, write_under_fence
@@ -23,7 +21,6 @@ from app.leases.tables import MAX_ATTEMPTS
 
 logger = logging.getLogger(__name__)
 
-DATABASE_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
 _BEAT_SECONDS: Final = 1.0
 # For so long the work goes on while the database does not answer.
 _PATIENCE_SECONDS: Final = 90.0

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from app.database.engine import get_engine
+
+DATABASE_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What is raised while the database does not answer, or has no connection left to give."""
 
 
 def new_session(engine: Engine | None = None, *, read_only: bool = False) -> Session:

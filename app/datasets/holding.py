@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.datasets.repository import ImportRepository
 from app.datasets.tables import Import, ImportStatus
 from app.leases.repository import LostLeaseError, claim, extend, release
@@ -74,8 +73,13 @@ class HeldImport:
             except LostLeaseError:
                 self._lost.set()
                 return
-            except (OperationalError, InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 logger.warning("No heartbeat for import %s: %s", self.id, error)
+            except Exception:
+                # The thread's boundary. Nobody may go on writing whose heart stands still.
+                logger.exception("The heart of import %s stopped.", self.id)
+                self._lost.set()
+                return
 
 
 def claim_import(
@@ -125,7 +129,7 @@ def patiently(engine: Engine, act: Callable[[Session], T]) -> T:
         try:
             with transaction(engine) as session:
                 return act(session)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             if time.monotonic() > deadline:
                 raise
             logger.warning("The database does not answer, trying again: %s", error)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.clock import now
+from app.database.session import DATABASE_AWAY
 from app.datasets.content import NewExample, cleaned
 from app.datasets.holding import HeldImport, claim_import
 from app.datasets.reader_process import inspect_file, read_file
@@ -90,7 +90,7 @@ def _work(held: HeldImport, act: Callable[[], None]) -> None:
                 held.finish(status=ImportStatus.FAILED, problem=problem, finished_at=now())
     except LostLeaseError:
         logger.warning("Import %s is someone else's by now, or was deleted.", held.id)
-    except (OperationalError, InterfaceError):
+    except DATABASE_AWAY:
         # The lease runs out and the sweeper hands the import on.
         logger.exception("The database stayed away; import %s is left as it is.", held.id)
 

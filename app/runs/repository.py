@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.base import database_epoch
 from app.datasets.tables import Example
 from app.projects.tables import Project
-from app.runs.status import ACTIVE, RunStatus
+from app.runs.status import ACTIVE, FINAL, RunStatus
 from app.runs.tables import Run, RunEvent, RunMetric, RunSample
 
 
@@ -49,6 +50,17 @@ def all_of_project(session: Session, project_id: str) -> Sequence[Run]:
 
 def by_ids(session: Session, run_ids: Sequence[str]) -> Sequence[Run]:
     return session.scalars(select(Run).where(Run.id.in_(run_ids))).all()
+
+
+def all_ids(session: Session) -> set[str]:
+    return set(session.scalars(select(Run.id)))
+
+
+def ended_before(session: Session, run_ids: Sequence[str], moment: datetime) -> Sequence[str]:
+    """Return those of the runs that were over before a moment."""
+    return session.scalars(
+        select(Run.id).where(Run.id.in_(run_ids), Run.status.in_(FINAL), Run.finished_at < moment)
+    ).all()
 
 
 def lock(session: Session, run_id: str) -> Run | None:

@@ -10,12 +10,10 @@ import time
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from app.base_models.service import pending_base_models
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.datasets.importing import pending_imports
 from app.datasets.service import remove_orphaned_uploads
 from app.jobs import EXECUTE_RUN, QUEUE_OF, send_now, waiting_messages
@@ -24,13 +22,14 @@ from app.leases.tables import LEASE_SECONDS, MAX_ATTEMPTS
 from app.runs import holding, repository
 from app.runs.status import ACTIVE, RunStatus
 from app.runs.tables import Run
+from app.runs.tidying import tidy_run_folders
 from app.storage.folders import Storage
 
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = LEASE_SECONDS / 3
+_TIDY_SECONDS: Final = 60.0
 _SLOW_SWEEP_SECONDS: Final = LEASE_SECONDS / 6
-_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 def free_lost_runs(engine: Engine) -> list[str]:
@@ -102,6 +101,7 @@ class Sweeper:
         self._sweeping = threading.Lock()
         self._thread: threading.Thread | None = None
         self._database_was_away = False
+        self._next_tidying = 0.0
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -130,15 +130,27 @@ class Sweeper:
             if not self._database_was_away:
                 free_lost_runs(self._engine)
             send_hints(self._engine)
-            with transaction(self._engine, read_only=True) as session:
-                remove_orphaned_uploads(session, self._storage)
-        except _AWAY as error:
+            self._tidy()
+        except DATABASE_AWAY as error:
             logger.warning("The database does not answer: %s", error)
             self._database_was_away = True
         else:
             self._database_was_away = time.monotonic() - began > _SLOW_SWEEP_SECONDS
 
+    def _tidy(self) -> None:
+        """Now and then look through the folders; nothing in them is urgent."""
+        if time.monotonic() < self._next_tidying:
+            return
+        self._next_tidying = time.monotonic() + _TIDY_SECONDS
+        with transaction(self._engine, read_only=True) as session:
+            remove_orphaned_uploads(session, self._storage)
+            tidy_run_folders(session, self._storage)
+
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             with self._sweeping:
-                self.sweep()
+                try:
+                    self.sweep()
+                except Exception:
+                    # The thread's boundary: without it nothing that lost its worker is freed.
+                    logger.exception("A sweep met something unforeseen; the next one is tried.")

@@ -17,11 +17,9 @@ from typing import Final
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.projects.tables import Role
 from app.runs.estimates import QueuePlace, place_in_queue
 from app.runs.repository import queue
@@ -36,7 +34,6 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.7
 _RIGHTS_SECONDS: Final = 10.0
 _EVENTS_AT_ONCE: Final = 500
-_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 @dataclass(eq=False)
@@ -111,9 +108,30 @@ class RunFeed:
             for watcher in watchers:
                 by_run[watcher.run_id].append(watcher)
             for state in states:
-                self._tell(session, state, places.get(state.run_id), by_run.pop(state.run_id))
+                self._try_to_tell(
+                    session, state, places.get(state.run_id), by_run.pop(state.run_id)
+                )
         for deleted in by_run.values():
             self._close(deleted)
+
+    def _try_to_tell(
+        self,
+        session: Session,
+        state: RunState,
+        place: QueuePlace | None,
+        watchers: Collection[Watcher],
+    ) -> None:
+        """Tell the watchers of one run; one that cannot be shown takes nothing from the others.
+
+        Its pages are let go of: they come again by themselves, after a pause.
+        """
+        try:
+            self._tell(session, state, place, watchers)
+        except DATABASE_AWAY:
+            raise
+        except Exception:
+            logger.exception("Run %s could not be told to those who look at it.", state.run_id)
+            self._close(watchers)
 
     def _tell(
         self,
@@ -171,8 +189,11 @@ class RunFeed:
                     return
             try:
                 self.look()
-            except _AWAY as error:
+            except DATABASE_AWAY as error:
                 logger.warning("The database does not answer: %s", error)
+            except Exception:
+                # The thread's boundary: it serves every open page, so it must not end.
+                logger.exception("A look met something unforeseen; the next one is tried.")
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped, timeout=_LOOK_SECONDS)
 

@@ -1,19 +1,25 @@
 """What lost its worker is freed, what waits is remembered."""
 
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from app.clock import now
 from app.database.session import transaction
 from app.leases.tables import MAX_ATTEMPTS
 from app.runs.holding import HeldRun, beat, claim_next_run
 from app.runs.repository import lock
+from app.runs.service import cancel_run
 from app.runs.status import RunStatus
 from app.runs.sweeper import Sweeper, free_lost_runs, send_hints
 from app.storage.folders import Storage
 from tests.support.runs import get_run, queue_run
+from tests.support.waiting import wait_until
 
 
 def lose_worker(engine: Engine) -> HeldRun:
@@ -94,6 +100,45 @@ def test_a_broker_that_is_away_costs_nothing(
     hints.parent.write_text("a file where the folder should be")
     send_hints(engine)
     assert get_run(engine, run_id).status == RunStatus.QUEUED
+
+
+def test_a_sweeper_outlives_what_it_did_not_foresee(
+    engine: Engine, storage: Storage, project_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    shutil.rmtree(storage.path("uploads"))
+    sweeper = Sweeper(engine, storage, seconds=0.01)
+    sweeper.start()
+    try:
+        wait_until(lambda: "unforeseen" in caplog.text, timeout=20, what="a sweep that breaks")
+        lose_worker(engine)
+        wait_until(
+            lambda: get_run(engine, run_id).status == RunStatus.QUEUED,
+            timeout=20,
+            what="the lost run to be freed",
+        )
+    finally:
+        sweeper.stop()
+
+
+def test_folders_are_tidied_but_nothing_that_is_still_needed(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    stopped, waiting = (queue_run(engine, storage, project_id) for _ in range(2))
+    for run_id in (stopped, waiting):
+        storage.folder("runs", run_id, "checkpoints", "step-5")
+    nameless, fresh = storage.folder("runs", "nobodys"), storage.folder("runs", "beginning")
+    os.utime(nameless, (1.0, 1.0))
+    with transaction(engine) as session:
+        run = lock(session, stopped)
+        assert run is not None
+        cancel_run(session, run)
+        run.finished_at = now() - timedelta(minutes=2)
+    Sweeper(engine, storage).sweep()
+    assert (fresh.exists(), nameless.exists()) == (True, False)
+    assert not storage.path("runs", stopped, "checkpoints").exists()
+    assert storage.path("runs", stopped, "data").exists()
+    assert storage.path("runs", waiting, "checkpoints", "step-5").exists()
 
 
 def test_after_the_database_was_away_holders_get_one_round(

@@ -1,0 +1,58 @@
+"""Take away from the runs' folders what nobody will read again."""
+
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.clock import now
+from app.runs import repository
+from app.storage.folders import Storage
+
+_ABANDONED_SECONDS: Final = 3600
+# A run that was just stopped may have a training process for a second or two more.
+_SETTLED: Final = timedelta(minutes=1)
+_ONLY_TO_GO_ON: Final = ("checkpoints", "tokens")
+_HALF_MADE: Final = (".adapter-*", ".tmp-*")
+
+
+def remove_what_is_no_longer_needed(run_folder: Path) -> None:
+    """Drop what only a run that goes on would need; one that starts again begins afresh."""
+    for leftover in _leftovers(run_folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def tidy_run_folders(session: Session, storage: Storage) -> int:
+    """Delete folders that no run names, and what runs that are over only needed to go on.
+
+    A run that was stopped while it waited, or whose worker died at its end, has nobody else who
+    tidies up behind it.
+
+    Returns:
+        How many folders of runs were changed.
+    """
+    folders = {path.name: path for path in storage.path("runs").iterdir() if path.is_dir()}
+    known = repository.all_ids(session)
+    nameless = [path for name, path in folders.items() if name not in known and _is_old(path)]
+    for path in nameless:
+        shutil.rmtree(path, ignore_errors=True)
+    full = [name for name, path in folders.items() if name in known and _leftovers(path)]
+    over = repository.ended_before(session, full, now() - _SETTLED)
+    for name in over:
+        remove_what_is_no_longer_needed(folders[name])
+    return len(nameless) + len(over)
+
+
+def _leftovers(run_folder: Path) -> list[Path]:
+    found = [run_folder / name for name in _ONLY_TO_GO_ON if (run_folder / name).is_dir()]
+    return found + [path for pattern in _HALF_MADE for path in run_folder.glob(pattern)]
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
