@@ -11,6 +11,7 @@ import pytest
 from app.storage.folders import Storage
 from tests.support.inference import (
     InferenceServer,
+    add_random_model,
     add_starter,
     add_version,
     running_inference,
@@ -73,6 +74,23 @@ def test_a_base_model_with_another_byte(server: InferenceServer, originals: Path
         assert "changed" in sentence
 
 
+def test_a_base_model_that_was_cut_off_takes_no_other_model_with_it(
+    server: InferenceServer, originals: Path
+) -> None:
+    add_random_model(Storage(originals / "data"), "cut", originals / "cut")
+    weights = originals / "cut" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert refusal(server, "cut")[0] == 409
+    # Its tokenizer is known by now, so that the engine itself is the first to meet the damage.
+    weights.write_bytes(content[:40])
+    status, sentence = refusal(server, "cut")
+    assert status == 500
+    assert "Cut could not be loaded" in sentence
+    assert server.answer("Hello.")
+    assert server.health()["status"] == "ok"
+
+
 def test_a_version_whose_files_vanished(server: InferenceServer, originals: Path) -> None:
     shutil.rmtree(originals / "data" / "runs" / RUN / "adapter")
     status, sentence = refusal(server, RUN)
@@ -101,3 +119,16 @@ def test_a_version_whose_files_were_exchanged_is_stamped_so(
     digest = sha256((place / "adapter_model.safetensors").read_bytes()).hexdigest()
     assert after["tailor"]["adapter_digest"] == digest != before["tailor"]["adapter_digest"]
     assert after["choices"] != before["choices"]
+
+
+def test_a_damaged_version_is_refused_and_spoils_nothing(
+    server: InferenceServer, originals: Path
+) -> None:
+    before = server.answer("Hello.")
+    weights = originals / "data" / "runs" / RUN / "adapter" / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    status, sentence = refusal(server, RUN)
+    assert status == 409
+    assert "damaged" in sentence
+    assert server.answer("Hello.") == before

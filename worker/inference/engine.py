@@ -18,8 +18,9 @@ from threading import Condition, Thread
 
 import torch
 
+from app.base_models.files import UnreadableModelError
 from worker.inference.catalogue import BaseReference, Catalogue
-from worker.inference.errors import ChatServerError, too_busy, unexpected
+from worker.inference.errors import ChatServerError, model_not_loadable, too_busy, unexpected
 from worker.inference.generation import Generation, GenerationRequest
 from worker.inference.loaded_model import LoadedModel, needed_bytes, pick_device
 from worker.inference.memory import available_bytes, give_back
@@ -82,6 +83,9 @@ class Engine:
 
     # Called from other threads.
 
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def take_slot(self) -> Slot:
         """Return a place for one more answer.
 
@@ -134,12 +138,30 @@ class Engine:
                     return
                 self._waiting.extend(self._arrived)
                 self._arrived.clear()
-            self._finish_loading()
-            self._drop_cancelled()
-            self._release_if_asked()
-            self._admit()
-            self._take_turns()
-            self._unload_idle()
+            try:
+                self._round()
+            except Exception:
+                # The boundary of one round: without this thread every later question would wait
+                # for ever, so what was being written ends and the thread stays.
+                logger.exception("a round of the engine broke off")
+                self._break_off_all()
+
+    def _round(self) -> None:
+        self._finish_loading()
+        self._drop_cancelled()
+        self._release_if_asked()
+        self._admit()
+        self._take_turns()
+        self._unload_idle()
+
+    def _break_off_all(self) -> None:
+        self._release_asked = False
+        broken = [*self._waiting, *self._running]
+        self._waiting.clear()
+        self._running.clear()
+        for generation in broken:
+            if not generation.done:
+                generation.break_off(unexpected())
 
     def _has_work(self) -> bool:
         loaded = self._loading is not None and self._loading[1].done()
@@ -187,6 +209,10 @@ class Engine:
                 return False
         except ChatServerError as error:
             generation.break_off(error)
+            return True
+        except (UnreadableModelError, OSError):
+            logger.exception("the base model %s cannot be read", base.id)
+            generation.break_off(model_not_loadable(base.name))
             return True
         future = self._loader.submit(self._load, base)
         future.add_done_callback(lambda _: self._wake())
@@ -239,18 +265,13 @@ class Engine:
             self._choose_threads()
             self._last_used[key] = time.monotonic()
             return
-        error = problem if isinstance(problem, ChatServerError) else unexpected()
-        if error is not problem:
+        known = problem if isinstance(problem, ChatServerError) else None
+        if known is None:
             logger.error("the base model %s could not be loaded", key[0], exc_info=problem)
-            error = ChatServerError(
-                500,
-                "model_not_loadable",
-                "The base model could not be loaded. The chat server's log says why; "
-                "fetching the base model again may help.",
-            )
         for generation in self._waiting:
-            if _key(generation.request.reference.base) == key:
-                generation.break_off(error)
+            base = generation.request.reference.base
+            if _key(base) == key:
+                generation.break_off(known or model_not_loadable(base.name))
 
     def _choose_threads(self) -> None:
         # Threads that wait for each other cost a small model more than they bring: on two busy

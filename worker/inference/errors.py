@@ -51,6 +51,15 @@ def model_changed(message: str) -> ChatServerError:
     return ChatServerError(409, "model_changed", message, param="model")
 
 
+def model_not_loadable(name: str) -> ChatServerError:
+    return ChatServerError(
+        500,
+        "model_not_loadable",
+        f"The base model {name} could not be loaded: its files may be damaged. Fetch the base "
+        "model again; the chat server's log says more.",
+    )
+
+
 def too_busy() -> ChatServerError:
     return ChatServerError(
         429,

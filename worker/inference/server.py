@@ -16,9 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from app.base_models.files import UnreadableModelError
 from worker.inference.catalogue import Catalogue, ModelReference
 from worker.inference.engine import Engine, Slot
-from worker.inference.errors import ChatServerError, unexpected
+from worker.inference.errors import ChatServerError, model_not_loadable, unexpected
 from worker.inference.generation import (
     Broken,
     Event,
@@ -63,11 +64,18 @@ class ChatServer:
         key = (folder, reference.adapter_digest or reference.base.fingerprint)
         with self._prompters_lock:
             if key not in self._prompters:
-                self._prompters[key] = Prompter(folder, reference.base.folder, self.renderer)
+                self._prompters[key] = self._new_prompter(folder, reference)
             self._prompters.move_to_end(key)
             while len(self._prompters) > _MOST_PROMPTERS:
                 self._prompters.popitem(last=False)
             return self._prompters[key]
+
+    def _new_prompter(self, folder: Path, reference: ModelReference) -> Prompter:
+        try:
+            return Prompter(folder, reference.base.folder, self.renderer)
+        except (UnreadableModelError, OSError) as error:
+            logger.exception("the files of %s cannot be read", reference.name)
+            raise model_not_loadable(reference.base.name) from error
 
 
 class AnswerStream:
@@ -219,7 +227,15 @@ async def release(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     engine = _server(request).engine
-    return JSONResponse({"status": "ok", "loaded": engine.loaded_names(), "answers": engine.busy()})
+    alive = engine.is_alive()
+    return JSONResponse(
+        {
+            "status": "ok" if alive else "engine stopped",
+            "loaded": engine.loaded_names(),
+            "answers": engine.busy(),
+        },
+        status_code=200 if alive else 503,
+    )
 
 
 def _server(request: Request) -> ChatServer:
