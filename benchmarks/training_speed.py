@@ -22,7 +22,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 EXAMPLES_PER_UPDATE = 8
-SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "32m": {
         "hidden_size": 512,
         "intermediate_size": 1408,
@@ -92,7 +92,7 @@ def prepare(folder: Path, shape: str, rows: int, data: Path) -> Path:
     return make_run_folder(folder / "run", recipe, conversations)
 
 
-def random_llama(folder: Path, shape: dict[str, int], tokenizer_folder: Path) -> Path:
+def random_llama(folder: Path, shape: dict[str, Any], tokenizer_folder: Path) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -107,7 +107,8 @@ def random_llama(folder: Path, shape: dict[str, int], tokenizer_folder: Path) ->
         bos_token_id=None,
         **shape,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model: Any = LlamaForCausalLM(config)
+    model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -192,7 +193,7 @@ def _trainer(folder: Path, *, dtype: str, group_by_length: bool) -> dict[str, fl
         }
         for row in rows
     ]
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         recipe.base_model_folder, dtype=getattr(torch, dtype)
     )
     model = get_peft_model(

@@ -1,6 +1,6 @@
 """What can go wrong with versions, in sentences."""
 
-from app.errors import NotFoundError
+from app.errors import ConflictError, NotFoundError
 
 
 class UnknownVersionError(NotFoundError):
@@ -16,4 +16,17 @@ class AdapterFilesGoneError(NotFoundError):
         self.why = "Someone may have moved or deleted them on the machine that runs Tailor."
         self.next_step = (
             "Ask the person who runs Tailor to restore them from a backup, or train once more."
+        )
+
+
+class BaseModelChangedError(ConflictError):
+    """The base model of today is not the one that the version belongs to."""
+
+    def __init__(self, base_model_name: str, number: int) -> None:
+        super().__init__(
+            f"Version v{number} cannot be downloaded with the base model {base_model_name}.",
+            why="Its files have changed since this version was trained, and on other files the "
+            "version would answer differently.",
+            next_step="Train a new version, or ask the person who runs Tailor to bring back the "
+            "base model as it was.",
         )

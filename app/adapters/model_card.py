@@ -47,7 +47,11 @@ class BaseFacts:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Everything that stands in a model card."""
+    """Everything that stands in a model card.
+
+    Attributes:
+        instructions: what all examples began with; the model is told it again with each question.
+    """
 
     project_name: str
     goal: str
@@ -62,6 +66,7 @@ class CardFacts:
     loss_before: float | None
     loss_after: float | None
     result_sentence: str
+    instructions: str = ""
 
 
 def base_facts(model: BaseModel) -> BaseFacts:
@@ -100,6 +105,7 @@ def _render(name: str, facts: CardFacts) -> str:
     )
     environment.filters["one_line"] = _one_line
     environment.filters["quoted"] = json.dumps
+    environment.filters["python"] = repr
     return environment.get_template(name).render(facts=facts, tailor_version=VERSION)
 
 

@@ -1,8 +1,6 @@
 """The queries about versions."""
 
-from collections.abc import Sequence
-
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.adapters.tables import Adapter
@@ -10,22 +8,24 @@ from app.base_models.tables import BaseModel
 from app.runs.tables import Run
 
 
-def all_of_project(session: Session, project_id: str) -> Sequence[Row[tuple[Adapter, Run]]]:
+def all_of_project(session: Session, project_id: str) -> list[tuple[Adapter, Run]]:
     """Return a project's versions with the runs that made them, the newest first."""
-    return session.execute(
+    rows = session.execute(
         select(Adapter, Run)
         .join(Run, Run.id == Adapter.run_id)
         .where(Adapter.project_id == project_id)
         .order_by(Adapter.version_number.desc())
-    ).all()
+    )
+    return [(adapter, run) for adapter, run in rows.tuples()]
 
 
 def by_number(
     session: Session, project_id: str, number: int
-) -> Row[tuple[Adapter, Run, BaseModel]] | None:
-    return session.execute(
+) -> tuple[Adapter, Run, BaseModel] | None:
+    rows = session.execute(
         select(Adapter, Run, BaseModel)
         .join(Run, Run.id == Adapter.run_id)
         .join(BaseModel, BaseModel.id == Adapter.base_model_id)
         .where(Adapter.project_id == project_id, Adapter.version_number == number)
-    ).one_or_none()
+    )
+    return rows.tuples().one_or_none()

@@ -1,7 +1,7 @@
 """Versions of a project's model: which there are, how good they are, and taking one along."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -9,13 +9,18 @@ from sqlalchemy.orm import Session
 
 from app.adapters import repository
 from app.adapters.bundle import Bundle, bundle_name
-from app.adapters.errors import AdapterFilesGoneError, UnknownVersionError
+from app.adapters.errors import (
+    AdapterFilesGoneError,
+    BaseModelChangedError,
+    UnknownVersionError,
+)
 from app.adapters.model_card import BaseFacts, CardFacts, base_facts
 from app.adapters.tables import Adapter
 from app.projects.tables import Project
 from app.runs.recipe import Recipe
 from app.runs.sentences import result_sentence, verdict
 from app.runs.tables import Run
+from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
 
 ADAPTER_FOLDER = "adapter"
@@ -78,7 +83,9 @@ class VersionDetails:
 
 def versions_of(session: Session, project: Project) -> Sequence[Version]:
     """Return a project's versions, the newest first."""
-    return [Version.of(adapter, run) for adapter, run in _rows(session, project)]
+    return [
+        Version.of(adapter, run) for adapter, run in repository.all_of_project(session, project.id)
+    ]
 
 
 def find_version(session: Session, project: Project, number: int) -> VersionDetails:
@@ -91,7 +98,13 @@ def find_version(session: Session, project: Project, number: int) -> VersionDeta
     if row is None:
         raise UnknownVersionError
     adapter, run, base_model = row
-    return VersionDetails(Version.of(adapter, run), base_facts(base_model))
+    version, base = Version.of(adapter, run), base_facts(base_model)
+    trained_on = version.recipe.base_model_fingerprint
+    if base.source == "builtin" and base.fingerprint != trained_on:
+        # A newer Tailor brought another one. The version stays theirs to take along, but the files
+        # of today do not belong to it.
+        base = replace(base, folder=None, fingerprint=trained_on)
+    return VersionDetails(version, base)
 
 
 def bundle_of(session: Session, storage: Storage, project: Project, number: int) -> Bundle:
@@ -99,10 +112,13 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
 
     Raises:
         UnknownVersionError: if there is no such version.
+        BaseModelChangedError: if the base model is not the one it was trained on any more.
         AdapterFilesGoneError: if its files, or those of a base that goes along, are gone.
     """
     details = find_version(session, project, number)
     version, base = details.version, details.base
+    if base.fingerprint != version.recipe.base_model_fingerprint:
+        raise BaseModelChangedError(base.name, number)
     folder = storage.path("runs", version.run_id, ADAPTER_FOLDER)
     base_is_whole = base.folder is None or (base.folder / "config.json").is_file()
     if not (folder / WEIGHTS_FILE).is_file() or not base_is_whole:
@@ -121,9 +137,6 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         loss_before=version.loss_before,
         loss_after=version.loss_after,
         result_sentence=version.result_sentence,
+        instructions=trained_instructions(storage, version.run_id),
     )
     return Bundle(bundle_name(project.name, number), folder, card)
-
-
-def _rows(session: Session, project: Project) -> list[tuple[Adapter, Run]]:
-    return [(row[0], row[1]) for row in repository.all_of_project(session, project.id)]

@@ -40,7 +40,8 @@ def trained_folder(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("runs") / "run", recipe, sums(12), sums(5, first=50)
     )
     result = train_here(folder).only("result")
-    return (folder / result["adapter_folder"]).rename(folder / "adapter")
+    finished: Path = folder / result["adapter_folder"]
+    return finished.rename(folder / "adapter")
 
 
 AddVersion = Callable[..., Project]

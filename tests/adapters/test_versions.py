@@ -12,10 +12,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.adapters.conftest import RUN_ID, AddVersion
+from app.base_models.tables import BaseModel
+from tests.adapters.conftest import BASE_ID, RUN_ID, AddVersion
 from tests.support.web import OWNER, STRANGER, VIEWER, Web
 from worker.training.chat_templates import ChatFormat
 from worker.training.evaluate import answer
+from worker.training.examples import Message
 
 URL = "/projects/{}/versions/3"
 
@@ -86,6 +88,26 @@ def test_a_base_model_from_elsewhere_is_named_not_sent(
     assert config["revision"] == ("abc123" if source == "hub" else None)
 
 
+@pytest.mark.parametrize("source", ["builtin", "hub", "folder"])
+def test_a_base_model_that_changed_since_is_not_passed_off_as_the_right_one(
+    web: Web, add_version: AddVersion, source: str
+) -> None:
+    project = add_version(web.project(), source)
+    with web.transaction() as session:
+        base = session.get_one(BaseModel, BASE_ID)
+        trained_on, base.fingerprint = base.fingerprint, "1" * 64
+    answered = web.client_for(OWNER).get(URL.format(project.id) + "/download")
+    if source != "builtin":
+        assert answered.status_code == 409
+        assert "Train a new version" in answered.text
+        return
+    with zipfile.ZipFile(io.BytesIO(answered.content)) as bundle:
+        assert not any("base_model/" in name for name in bundle.namelist())
+        card = bundle.read("support-mail-v3/README.md").decode()
+    assert str(trained_on) in card
+    assert "a newer Tailor brought another one" in card
+
+
 def test_the_card_tells_what_it_was_made_from(web: Web, add_version: AddVersion) -> None:
     project = add_version(web.project("Mail\n# Not a heading"))
     content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
@@ -101,6 +123,10 @@ def test_plain_peft_gives_the_same_answer_outside_of_tailor(
     web: Web, add_version: AddVersion, base_folder: Path, trained_folder: Path, tmp_path: Path
 ) -> None:
     project = add_version(web.project())
+    taught = [{"role": "system", "content": 'Be "brief" 🙂.\n'}]
+    data = web.storage.folder("runs", RUN_ID) / "data"
+    data.mkdir()
+    (data / "train.jsonl").write_text(json.dumps({"id": 1, "messages": taught}) + "\n")
     content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
     with zipfile.ZipFile(io.BytesIO(content)) as bundle:
         assert bundle.testzip() is None
@@ -122,7 +148,12 @@ def test_plain_peft_gives_the_same_answer_outside_of_tailor(
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32), trained_folder
     ).eval()
-    prompt = chat.encode_prompt([{"role": "user", "content": question}])
+    prompt = chat.encode_prompt(
+        [
+            Message(role="system", content=taught[0]["content"]),
+            Message(role="user", content=question),
+        ]
+    )
     inside = answer(model, chat, prompt, lambda: None)
     assert inside
     assert outside.stdout.strip().startswith(inside)

@@ -78,7 +78,7 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
         # Larger than usual: scores of such a small model must be able to grow.
         "initializer_range": 0.2,
     }
-    ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     makers: dict[str, Callable[[], Any]] = {
         "llama": lambda: transformers.LlamaConfig(**shape, tie_word_embeddings=False),
         "llama_tied": lambda: transformers.LlamaConfig(**shape, tie_word_embeddings=True),

@@ -48,7 +48,7 @@ def test_all_answers_with_their_end_marks_are_learned_and_nothing_else(template:
     row = encode(chat, TALK)
     assert learned_text(chat, row) == ["It is 7.<|end|>", " Yes. <b>12</b><|end|>"]
     assert chat.tokenizer.decode(row.ids) == chat.tokenizer.apply_chat_template(
-        TALK, tokenize=False
+        [{"role": m["role"], "content": m["content"]} for m in TALK], tokenize=False
     )
 
 
@@ -72,7 +72,7 @@ def test_control_marks_in_what_people_write_stay_text(template: str, role: str) 
     harmless = encode(chat, talk)
     talk[place] = Message(role=role, content=hostile)
     row = encode(chat, talk)
-    special = set(chat.tokenizer.convert_tokens_to_ids(list(ROLE_MARKS)))
+    special = {chat.tokenizer.convert_tokens_to_ids(mark) for mark in ROLE_MARKS}
     assert [i for i in row.ids if i in special] == [i for i in harmless.ids if i in special]
     assert hostile in chat.tokenizer.decode(row.ids)
     assert chat.encode_prompt(talk[:1])[-len(chat.encode_prompt([TALK[1]])) :]

@@ -226,24 +226,25 @@ class ChatFormat:
         return spans
 
     def _render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
-        with _limited_rendering():
-            (text,), _ = render_jinja_template(
-                conversations=[messages],
-                chat_template=self.template,
-                add_generation_prompt=add_generation_prompt,
-                **self.tokenizer.special_tokens_map,
-            )
-        return str(text)
+        return self._rendered(messages, add_generation_prompt=add_generation_prompt)[0]
 
     def _render_with_spans(self, messages: list[Message]) -> tuple[str, list[tuple[int, int]]]:
+        text, spans = self._rendered(messages, return_assistant_tokens_mask=True)
+        return text, [(start, end) for start, end in spans if end > start]
+
+    def _rendered(
+        self, messages: list[Message], **options: bool
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """Render a conversation; the places of its answers come along if they are asked for."""
+        render: Any = render_jinja_template
         with _limited_rendering():
-            (text,), (spans,) = render_jinja_template(
+            texts, spans = render(
                 conversations=[messages],
                 chat_template=self.template,
-                return_assistant_tokens_mask=True,
+                **options,
                 **self.tokenizer.special_tokens_map,
             )
-        return str(text), [(start, end) for start, end in spans if end > start]
+        return str(texts[0]), list(spans[0]) if spans else []
 
     def _encode_pieces(self, rows: list[list[_Piece]]) -> list[list[list[int]]]:
         """Encode all pieces of many rows, the ordinary ones in one call on all cores."""

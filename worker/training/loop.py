@@ -19,6 +19,7 @@ from worker.training.checkpoints import Checkpoint, CheckpointFolder
 from worker.training.evaluate import SAMPLE_COUNT, answer, held_out_loss, sample_questions
 from worker.training.events import EventSink
 from worker.training.examples import data_file, first_examples
+from worker.training.lora_layers import speed_up
 from worker.training.loss import AnswerLoss
 from worker.training.model import (
     adapter_parameters,
@@ -67,9 +68,10 @@ class TrainingRun:
         self._setup_numbers(checkpoint)
         base = load_base(recipe, self.dtype, self.device)
         self.filling = self.chat.tokenizer.pad_token_id or 0
-        self.vocabulary = int(base.get_input_embeddings().weight.shape[0])
+        self.vocabulary = len(self.chat.tokenizer)
         self.loss = AnswerLoss(base)
         self.model = attach_adapter(base, recipe)
+        speed_up(self.model)
         self.weights = adapter_parameters(self.model)
         self.base_before = base_sha256(self.model)
         self.optimizer = torch.optim.AdamW(
@@ -126,7 +128,7 @@ class TrainingRun:
         total = 0.0
         for batch in batches:
             loss = self.loss.total(batch, scale=1.0 / answers)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_gradient_norm)
@@ -282,6 +284,8 @@ class TrainingRun:
             self.dtype = getattr(torch, numbers["dtype"])
             torch.set_num_threads(numbers["threads"])
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        # Part of that mode, meant for finding faults: it would write to all memory once more.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         self.numbers: dict[str, Any] = {
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),

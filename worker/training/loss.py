@@ -43,9 +43,8 @@ class AnswerLoss:
             return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
         hidden = self._hidden(batch.ids)
         chosen = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
-        loss: torch.Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
-            chosen, self._head.weight, self._head.bias, batch.targets, scale
-        )
+        apply: Any = _HeadLoss.apply
+        loss: torch.Tensor = apply(chosen, self._head.weight, self._head.bias, batch.targets, scale)
         return loss
 
     def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
@@ -73,7 +72,7 @@ class _HeadLoss(torch.autograd.Function):
     """Head and cross-entropy in one, for a head that is not trained."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,  # noqa: ANN401 (torch gives it no type)
         hidden: torch.Tensor,
         weight: torch.Tensor,
@@ -99,6 +98,6 @@ class _HeadLoss(torch.autograd.Function):
         return total * scale
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # type: ignore[override] # noqa: ANN401
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None, None, None

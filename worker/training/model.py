@@ -92,7 +92,7 @@ def load_tokenizer(recipe: Recipe) -> Tokenizer:
 def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """Load the frozen base model."""
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             recipe.base_model_folder,
             dtype=dtype,
             local_files_only=True,
@@ -102,7 +102,8 @@ def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTr
     except (OSError, ValueError, KeyError) as error:
         raise failures.base_model_missing(recipe.base_model_name, str(error)) from error
     model.requires_grad_(requires_grad=False)
-    return model.to(device)
+    moved: PreTrainedModel = model.to(device)
+    return moved
 
 
 def attach_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:  # noqa: ANN401 (peft ships no types)
@@ -136,5 +137,5 @@ def base_sha256(model: torch.nn.Module) -> str:
     for name, tensor in sorted({**frozen, **dict(model.named_buffers())}.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
         content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        digest.update(memoryview(content.numpy()))
+        digest.update(content.numpy().data)
     return digest.hexdigest()
