@@ -6,6 +6,9 @@ is started is temporary.
 """
 
 import argparse
+import csv
+import io
+import json
 import os
 import re
 import sys
@@ -26,6 +29,7 @@ from tests.support.house import House  # noqa: E402
 from tests.support.maker import TRAINING_MS, Maker, maker_at  # noqa: E402
 from tests.support.running_tailor import running_tailor  # noqa: E402
 
+SAMPLES: Final = REPOSITORY / "app" / "projects" / "samples"
 IMAGES: Final = REPOSITORY / "docs" / "images"
 MOST_BYTES: Final = 250 * 1024
 DESK: Final = {"width": 1440, "height": 900}
@@ -65,11 +69,30 @@ def _take_for_readme(house: House) -> tuple[str, ...]:
         _wait_for_a_curve(maker.page)
         _take(maker.page, IMAGES / "training.png")
         maker.wait_for_the_end()
-        maker.go(f"{project}/examples")
-        _take(maker.page, IMAGES / "examples.png", at="#list-heading")
+        report = _import_a_sheet(maker)
+        _take(maker.page, IMAGES / "examples.png")
         _ask(maker, project)
         _take(maker.page, IMAGES / "chat.png")
-        return "/", project, run, urlpath(maker.page.url)
+        return "/", project, run, report, urlpath(maker.page.url)
+
+
+def _import_a_sheet(maker: Maker) -> str:
+    """Upload a spreadsheet with a few faults; return the path of its report, which is open."""
+    project = maker.new_project("Answers of our shop")
+    maker.upload(project, {"name": "answers.csv", "mimeType": "text/csv", "buffer": _sheet()})
+    maker.press("Import")
+    expect(maker.page.get_by_role("heading", name="What became of your file")).to_be_visible()
+    return urlpath(maker.page.url)
+
+
+def _sheet() -> bytes:
+    """The brand's answers as people keep them: semicolons, Windows-1252, copies, gaps."""
+    lines = (SAMPLES / "brand_voice" / "examples.jsonl").read_text("utf-8").splitlines()
+    rows = [list(json.loads(line).values())[:2] for line in lines]
+    faults = [rows[3], rows[17], ["Do you gift-wrap?", ""], ["", "We are closed on Mondays."]]
+    out = io.StringIO()
+    csv.writer(out, delimiter=";").writerows([["Question", "Answer"], *rows, *faults])
+    return out.getvalue().encode("cp1252")
 
 
 def _wait_for_a_curve(page: Page) -> None:
