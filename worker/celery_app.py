@@ -7,7 +7,6 @@ training, since there is one device; a few for imports and downloads.
 import argparse
 import logging
 import os
-import signal
 import sys
 from typing import Final
 
@@ -46,7 +45,7 @@ def main() -> None:
     # Alone in the log, for each message a line that nobody needs.
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     register_tasks()
-    _prepare_processes(arguments.queue)
+    _prepare_processes()
     celery_app().worker_main(
         [
             "worker",
@@ -60,7 +59,7 @@ def main() -> None:
     )
 
 
-def _prepare_processes(queue: str) -> None:
+def _prepare_processes() -> None:
     """Say what the main process and its pool processes do when they come and go."""
     line = lifeline()
     sweeper = Sweeper(get_engine(), get_storage())
@@ -73,9 +72,6 @@ def _prepare_processes(queue: str) -> None:
         line.enter_pool_process()
         # The parent's connections are the parent's.
         get_engine().dispose(close=False)
-        if queue == RUNS_QUEUE:
-            # A signal to the whole group reaches it too; it saves and ends by the shared flag.
-            signal.signal(signal.SIGTERM, lambda *_: line.ask_to_stop())
 
     signals.worker_process_init.connect(in_pool_process, weak=False)
     signals.worker_ready.connect(lambda **_: sweeper.start(), weak=False)

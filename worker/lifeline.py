@@ -12,6 +12,8 @@ import mmap
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Final
 
@@ -44,6 +46,19 @@ class Lifeline:
         """Follow the main process into death from now on; called in each pool process."""
         os.close(self._write_end)
         threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextmanager
+    def heeding_sigterm(self) -> Iterator[None]:
+        """Save and end when this pool process is told to end while it works.
+
+        A signal to the whole process group reaches it beside the main process. (The pool sets its
+        own handler after a process has begun, so this one is set for each piece of work.)
+        """
+        before = signal.signal(signal.SIGTERM, lambda *_: self.ask_to_stop())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _watch(self) -> None:
         os.read(self._read_end, 1)

@@ -24,7 +24,9 @@ from worker.run_queue import execute_waiting_runs
 
 
 def _execute_runs(run_id: str) -> None:  # noqa: ARG001 (the queue's order decides)
-    execute_waiting_runs(get_engine(), get_storage(), get_settings(), lifeline().stop_requested)
+    line = lifeline()
+    with line.heeding_sigterm():
+        execute_waiting_runs(get_engine(), get_storage(), get_settings(), line.stop_requested)
 
 
 def _inspect_import(import_id: str) -> None:

@@ -3,10 +3,11 @@
 The best guide is what earlier runs on the same base model measured on this machine. Before there
 are any, a rule stands in: training an adapter costs about 4 operations per parameter and token
 (2 forwards, 2 backwards; the frozen weights need no gradients of their own), so the tokens that a
-machine learns in a second are its useful operations divided by 4 times the parameters. A processor
-core does about 80 thousand million of them, measured at 1,250 tokens a second with 32 million
-parameters on 2 cores; for a graphics card a modest 12 million million are assumed. A fifth is
-added for measuring on the held-out examples, and a while for loading.
+machine learns in a second are its useful operations divided by 4 times the parameters. A
+processor core does about 80 thousand million of them, measured at 1,250 tokens a second with 32
+million parameters on 2 cores; for a graphics card a modest 12 million million are assumed. Each
+step costs a moment however small the model is. A fifth is added for measuring on the held-out
+examples, and a while for loading and for answering the questions that are shown.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ _CORE_OPERATIONS: Final = 8.0e10
 _GPU_OPERATIONS: Final = 1.2e13
 _MEASURING_SHARE: Final = 1.2
 _LOADING_SECONDS: Final = 8.0
+_ANSWERING_SECONDS: Final = 7.0
+_SECONDS_PER_STEP: Final = 0.04
 _CHARACTERS_PER_TOKEN: Final = 4.0
 _MARKS_PER_EXAMPLE: Final = 12.0
 # What a run without an estimate counts for in the queue.
@@ -49,6 +52,7 @@ def expected_seconds(
     base_parameters: int,
     past_results: Sequence[dict[str, Any]],
     machine: Machine,
+    steps: int = 0,
 ) -> float:
     """Return how long a run over so many tokens, all passes together, will take.
 
@@ -57,6 +61,7 @@ def expected_seconds(
         base_parameters: parameters of the base model.
         past_results: results of earlier runs on the same base model, if there were any.
         machine: what trains, for the first run on a base model.
+        steps: how many updates there will be.
     """
     measured = [
         float(result["seconds"]) / float(result["tokens_seen"])
@@ -66,7 +71,8 @@ def expected_seconds(
     if measured:
         return _LOADING_SECONDS + tokens * median(measured)
     operations = tokens * _OPERATIONS_PER_PARAMETER * max(base_parameters, 1_000_000)
-    return _LOADING_SECONDS + _MEASURING_SHARE * operations / machine.operations_per_second
+    learning = operations / machine.operations_per_second + steps * _SECONDS_PER_STEP
+    return _LOADING_SECONDS + _ANSWERING_SECONDS + _MEASURING_SHARE * learning
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,11 @@ def preset_plans(
         settings = settings_for(model, preset, train_count)
         tokens = min(tokens_of(length, 1), settings.max_tokens_per_example)
         seconds = expected_seconds(
-            tokens * train_count * settings.epochs, base_parameters(model), past, this_machine()
+            tokens * train_count * settings.epochs,
+            base_parameters(model),
+            past,
+            this_machine(),
+            settings.updates(train_count),
         )
         plans.append(PresetPlan(preset, settings, settings.updates(train_count), seconds))
     return plans

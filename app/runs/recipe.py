@@ -62,7 +62,7 @@ class Recipe(BaseModel):
     tokens_per_micro_batch: int = Field(default=4096, ge=64, le=1_048_576)
     """Most tokens, padding included, that go through the model at once."""
     max_tokens_per_example: int = Field(ge=32, le=1_048_576)
-    """Longer examples lose the beginning of their question, never their answer's beginning."""
+    """Longer examples lose the beginning of their question, never a part of their answer."""
     evaluations: int = Field(default=5, ge=1, le=100)
     """How often the held-out questions are asked during the run, the last time at its end."""
     seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)

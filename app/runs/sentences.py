@@ -11,8 +11,8 @@ from typing import Final
 
 from app.runs.status import RunStatus
 
+# A change by less than this is within what another seed would bring; sentences and verdict agree.
 _MUCH: Final = 1.15
-_LITTLE: Final = 1.03
 
 _PHASES: Final = {
     "waiting": "Waiting for its turn",
@@ -114,7 +114,20 @@ def verdict(before: float | None, after: float | None) -> str:
         return "unknown"
     if before / after >= _MUCH:
         return "better"
-    return "worse" if after / before >= _LITTLE else "same"
+    return "worse" if after / before >= _MUCH else "same"
+
+
+def short_result(before: float | None, after: float | None) -> str:
+    """Say in a few words, for a table, what came of a run; empty if nothing was measured."""
+    match verdict(before, after):
+        case "better" if before and after:
+            return f"{times_word(before / after)} less surprised by held-out answers"
+        case "worse" if before and after:
+            return f"{times_word(after / before)} more surprised by held-out answers"
+        case "same":
+            return "About as surprised by held-out answers as before"
+        case _:
+            return ""
 
 
 def data_sentence(examples_cut: int, examples_left_out: int) -> str:
@@ -127,8 +140,8 @@ def data_sentence(examples_cut: int, examples_left_out: int) -> str:
         )
     if examples_left_out:
         parts.append(
-            f"{_examples(examples_left_out)} left out, because the answer alone did not fit "
-            "or was empty."
+            f"{_examples(examples_left_out)} left out, because the answer was empty or did not "
+            "fit beside even a part of its question."
         )
     return " ".join(parts)
 

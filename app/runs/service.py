@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -112,7 +113,8 @@ def expected_run_seconds(
     longest = recipe.max_tokens_per_example
     tokens = min(tokens_of(length, 1), longest) * train_count * recipe.epochs
     past = repository.past_results(session, model.id)
-    return expected_seconds(tokens, base_parameters(model), past, this_machine())
+    steps = recipe.epochs * ceil(train_count / recipe.examples_per_update)
+    return expected_seconds(tokens, base_parameters(model), past, this_machine(), steps)
 
 
 def start_run(
@@ -132,6 +134,7 @@ def start_run(
         DiskFullError: if there is no room for the run's checkpoints.
     """
     check_usable(base_model)
+    storage.require_room(_SMALLEST_ROOM_BYTES)
     project = repository.lock_project(session, project.id)
     run = Run(id=new_id(), requested_by_id=user.id if user else None, event_count=0)
     folder = storage.folder("runs", run.id)

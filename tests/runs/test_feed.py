@@ -121,7 +121,7 @@ def with_feed(
     web: Web, scenario: Callable[[RunFeed], Awaitable[None]], views: RunViews | None = None
 ) -> None:
     async def main() -> None:
-        await scenario(RunFeed(web.engine, views or RunViews(web.storage)))
+        await scenario(RunFeed(web.engine, views or RunViews()))
 
     asyncio.run(main())
 
@@ -177,7 +177,7 @@ def test_five_hundred_pages_cost_the_database_what_one_does(web: Web, run: Run) 
 
     async def cost_of(count: int) -> list[list[str]]:
         # The views' cache and the check of rights are part of what is counted.
-        feed = RunFeed(web.engine, RunViews(web.storage))
+        feed = RunFeed(web.engine, RunViews())
         seen = get_run(web.engine, run.id).event_count
         pages = [OpenPage(run, sign_in, seen) for _ in range(count)]
         for page in pages:

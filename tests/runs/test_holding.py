@@ -121,6 +121,17 @@ def test_events_have_no_gaps_and_metrics_no_doubles(
         assert metrics(session, run_id, ["train_loss"]) == [(5, "train_loss", 1.0)]
 
 
+def test_events_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.runs.progress.batch._MOST_EVENTS", 2)
+    intake = Intake(RunStatus.TRAINING)
+    for step in range(5):
+        intake.take(MetricsEvent(event="metrics", step=step, values={"train_loss": 1.0}))
+    events = intake.hand_over().events
+    assert [kind for kind, _ in events] == ["metrics", "metrics", "log"]
+    assert events[-1][1]["message"].startswith("3 messages")
+    assert intake.hand_over().is_empty
+
+
 def test_three_tries_and_no_more(engine: Engine, storage: Storage, project_id: str) -> None:
     run_id = queue_run(engine, storage, project_id)
     for attempt in range(1, MAX_ATTEMPTS + 1):

@@ -135,6 +135,11 @@ class TestRunPage:
         text = client.page(f"/projects/{project.id}/runs/{run_id}")
         assert "The memory was too small." in text
         assert "Choose a smaller model." in text
+        assert "a trace" not in text
+        with web.transaction() as session:
+            session.merge(web.user(OWNER)).is_admin = True
+        text_for_administrators = client.page(f"/projects/{project.id}/runs/{run_id}")
+        assert "a trace" in text_for_administrators
         answer = client.submit(f"/projects/{project.id}/runs/{run_id}/again")
         again = get_run(web.engine, answer.headers["location"].rpartition("/")[2])
         assert again.recipe["epochs"] == 3

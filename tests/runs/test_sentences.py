@@ -7,6 +7,7 @@ from app.runs.sentences import (
     learning_sentence,
     phase_words,
     result_sentence,
+    short_result,
     training_only_sentence,
     verdict,
 )
@@ -45,6 +46,25 @@ def test_the_result_has_a_sentence_and_a_verdict(
 ) -> None:
     assert verdict(before, after) == word
     assert expected in result_sentence(before, after)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (0.5, "2 times less surprised by held-out answers"),
+        (1.1, "About as surprised by held-out answers as before"),
+        (1.3, "1.3 times more surprised by held-out answers"),
+        (None, ""),
+    ],
+)
+def test_a_table_says_worse_where_it_is_worse(after: float | None, expected: str) -> None:
+    assert short_result(1.0, after) == expected
+
+
+@pytest.mark.parametrize("after", [0.5, 0.9, 1.05, 1.14, 1.3])
+def test_verdict_and_sentence_agree(after: float) -> None:
+    words = {"better": "less surprising", "same": "about as", "worse": "more surprising"}
+    assert words[verdict(1.0, after)] in result_sentence(1.0, after)
 
 
 def test_without_held_out_examples_it_says_so() -> None:

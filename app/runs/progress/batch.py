@@ -43,6 +43,7 @@ class Batch:
     metrics: dict[tuple[int, str], float] = field(default_factory=dict)
     samples: dict[tuple[int, int], SampleEvent] = field(default_factory=dict)
     checkpoints: dict[int, CheckpointEvent] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -93,6 +94,9 @@ class Intake:
     def hand_over(self) -> Batch:
         """Return what was gathered and begin anew."""
         batch, self.batch = self.batch, Batch()
+        if batch.left_out:
+            batch.events.append(("log", _left_out(batch.left_out)))
+            batch.left_out = 0
         return batch
 
     def take_back(self, batch: Batch) -> None:
@@ -104,6 +108,7 @@ class Intake:
             metrics=batch.metrics | newer.metrics,
             samples=batch.samples | newer.samples,
             checkpoints=batch.checkpoints | newer.checkpoints,
+            left_out=batch.left_out + newer.left_out,
         )
 
     def _take_phase(self, event: PhaseEvent) -> None:
@@ -120,3 +125,13 @@ class Intake:
     def _remember(self, kind: str, payload: dict[str, Any]) -> None:
         if len(self.batch.events) < _MOST_EVENTS:
             self.batch.events.append((kind, payload))
+        else:
+            self.batch.left_out += 1
+
+
+def _left_out(count: int) -> dict[str, Any]:
+    message = (
+        f"{count:,} messages of the training process were left out here: there were too many to "
+        "keep while the database did not answer. The training itself is not touched by this."
+    )
+    return {"level": "warning", "message": message}
