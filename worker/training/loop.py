@@ -285,7 +285,7 @@ class TrainingRun:
             torch.set_num_threads(numbers["threads"])
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
         # Part of that mode, meant for finding faults: it would write to all memory once more.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.numbers: dict[str, Any] = {
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),

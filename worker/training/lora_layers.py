@@ -54,7 +54,7 @@ def speed_up(model: torch.nn.Module, adapter: str = "default") -> int:
     count = 0
     for layer in model.modules():
         if _is_plain(layer, adapter):
-            layer.forward = _forward(layer, adapter, layer.forward)  # type: ignore[method-assign]
+            layer.forward = _forward(layer, adapter, layer.forward)
             count += 1
     return count
 
