@@ -117,13 +117,13 @@ _GAVE_UP: Final = {
 }
 
 
-def patiently(engine: Engine, act: Callable[[Session], T]) -> T:
+def patiently(engine: Engine, act: Callable[[Session], T], patience: float = PATIENCE_SECONDS) -> T:
     """Run one transaction, again and again while the database is away.
 
     `act` may run twice although the first time succeeded, if the connection broke during the
     commit; it has to bear that.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     pause = threading.Event()
     while True:
         try:

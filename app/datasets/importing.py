@@ -83,11 +83,14 @@ def _work(held: HeldImport, act: Callable[[], None]) -> None:
                 problem = {"what": error.what, "why": error.why, "next_step": error.next_step}
                 held.finish(status=ImportStatus.FAILED, problem=problem, finished_at=now())
             except OSError as error:
-                if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.ENOENT}:
-                    raise
                 logger.exception("Import %s could not use its folder.", held.id)
-                problem = _DISK_FULL if error.errno != errno.ENOENT else _FILE_GONE
+                problem = _OF_ERRNO.get(error.errno or 0, _UNFORESEEN)
                 held.finish(status=ImportStatus.FAILED, problem=problem, finished_at=now())
+            except (LostLeaseError, *DATABASE_AWAY):
+                raise
+            except Exception:
+                logger.exception("Import %s met something unforeseen.", held.id)
+                held.finish(status=ImportStatus.FAILED, problem=_UNFORESEEN, finished_at=now())
     except LostLeaseError:
         logger.warning("Import %s is someone else's by now, or was deleted.", held.id)
     except DATABASE_AWAY:
@@ -104,6 +107,16 @@ _FILE_GONE: Final = {
     "what": "The uploaded file is no longer there.",
     "why": "It was removed from Tailor's data folder.",
     "next_step": "Upload it again.",
+}
+_UNFORESEEN: Final = {
+    "what": "Something went wrong inside Tailor.",
+    "why": "It was not your doing; what was imported before that is kept.",
+    "next_step": "Upload the file again. If it happens again, tell the person who runs Tailor.",
+}
+_OF_ERRNO: Final = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.ENOENT: _FILE_GONE,
 }
 
 

@@ -89,7 +89,7 @@ def _listen(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
     if process.stdout is None:
         raise ReaderStoppedError
     while line := process.stdout.readline(_LONGEST_MESSAGE):
-        message: dict[str, Any] = json.loads(line)
+        message = _message(line)
         if problem := message.get("problem"):
             raise UnreadableFileError(
                 problem["what"], why=problem["why"], next_step=problem["next_step"]
@@ -101,6 +101,15 @@ def _listen(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
     logger.warning("A reader ended with %s", code)
     # A signal: out of memory ends in an abort, too much time in SIGXCPU.
     raise NeedsTooMuchError if code < 0 else ReaderStoppedError
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    try:
+        message: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        # Half a line: the reader was ended in the middle of it, or says more than is listened to.
+        raise ReaderStoppedError from error
+    return message
 
 
 def _environment() -> dict[str, str]:

@@ -179,7 +179,13 @@ def _matching(
 def register_upload(
     session: Session, *, project_id: str, user_id: str, import_id: str, file_name: str, size: int
 ) -> Import:
-    """Write down a file that lies in its place, and ask a worker to look into it."""
+    """Write down a file that lies in its place, and ask a worker to look into it.
+
+    Done a second time, because nobody knew how the first time ended, it changes nothing.
+    """
+    known = ImportRepository(session).find(import_id)
+    if known is not None:
+        return known
     entry = Import(
         id=import_id,
         project_id=project_id,

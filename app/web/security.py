@@ -30,7 +30,8 @@ HEADERS: Final = {
 }
 
 ORDINARY_BODY_BYTES: Final = 2 * 1024**2
-_PASTE_BODY_BYTES: Final = 20 * 1024**2
+# A pasted text is held in memory several times over; more than this goes in as a file.
+_PASTE_BODY_BYTES: Final = 5 * 1024**2
 # Room for the form around an uploaded file.
 _UPLOAD_ENVELOPE_BYTES: Final = 64 * 1024
 _UPLOAD_PATH: Final = re.compile(r"/projects/[^/]+/examples/upload")

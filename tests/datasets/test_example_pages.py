@@ -142,6 +142,9 @@ def test_paste(web: Web) -> None:
     nothing = owner.submit(url, {"text": "  "})
     assert nothing.status_code == 422
     assert "There is nothing to import yet." in nothing.text
+    too_much = owner.submit(url, {"text": "x" * (5 * 1024**2)})
+    assert too_much.status_code == 413
+    assert "upload it as a file" in too_much.text
 
 
 def test_write_change_and_delete_by_hand(web: Web) -> None:

@@ -257,6 +257,31 @@ def test_a_choice_is_taken_once(engine: Engine, storage: Storage) -> None:
         service.confirm_import(session, project_id, import_id, proposed_mapping(entry.understood))
 
 
+def test_what_nobody_foresaw_ends_with_a_sentence(engine: Engine, storage: Storage) -> None:
+    project_id = new_project(engine)
+    import_id = confirmed(engine, storage, project_id, TABLE)
+    with transaction(engine) as session:
+        entry = session.get(Import, import_id)
+        assert entry is not None
+        entry.understood = {"written": "by a version of Tailor that is yet to come"}
+    run_import(engine, storage, import_id, "test", MANY)
+    entry = find(engine, project_id, import_id)
+    assert entry.status == ImportStatus.FAILED
+    assert entry.problem is not None
+    assert "inside Tailor" in entry.problem["what"]
+
+
+def test_an_upload_is_written_down_once(engine: Engine, storage: Storage) -> None:
+    project_id = new_project(engine)
+    import_id = upload(engine, storage, project_id, TABLE.encode())
+    with transaction(engine) as session:
+        again = service.register_upload(
+            session, project_id=project_id, user_id="", import_id=import_id, file_name="x", size=1
+        )
+        assert again.id == import_id
+        assert len(service.list_imports(session, project_id)) == 1
+
+
 _LOCK_HOLDER = """
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)

@@ -1,6 +1,6 @@
 """The examples of a project: the list, the ways to add some, and one at a time."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.database.session import transaction
 from app.datasets import service
 from app.datasets.advice import advise
 from app.datasets.errors import NothingPastedError
+from app.datasets.holding import patiently
 from app.datasets.repository import Cursor
 from app.datasets.service import WrittenExample
 from app.datasets.snapshot import as_line
@@ -35,6 +35,9 @@ from app.web.incoming import announced_bytes, receive_file
 from app.web.templating import render
 
 router = APIRouter()
+
+# For so long a finished upload waits for a database that is away.
+_REGISTER_SECONDS: Final = 40.0
 
 Text = Annotated[str, Form()]
 OrderQuery = Annotated[Literal["newest", "oldest", "row"], Query()]
@@ -177,16 +180,22 @@ def delete(
 def _register(
     engine: DatabaseEngine, project_id: str, user_id: str, incoming: IncomingFile, name: str
 ) -> None:
-    """Write the import down in a transaction of its own: a file without a row is taken back."""
-    with transaction(engine) as session:
-        service.register_upload(
+    """Write the import down in a transaction of its own: a file without a row is taken back.
+
+    A long upload is not thrown away because the database is being started again just now.
+    """
+    patiently(
+        engine,
+        lambda session: service.register_upload(
             session,
             project_id=project_id,
             user_id=user_id,
             import_id=incoming.import_id,
             file_name=name,
             size=incoming.size,
-        )
+        ),
+        _REGISTER_SECONDS,
+    )
 
 
 def _cursor(text: str) -> Cursor | None:
