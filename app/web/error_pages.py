@@ -3,6 +3,7 @@
 Never a stack trace: what Tailor did not foresee gets a short reference that stands in the log too.
 """
 
+import errno
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
@@ -30,6 +31,8 @@ from app.web.templating import render
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 5
+# What SQLite and PostgreSQL say.
+_FULL_DATABASE: Final = ("database or disk is full", "No space left on device")
 
 
 class UnforeseenError(DomainError):
@@ -52,6 +55,19 @@ class DatabaseAwayError(UnavailableError):
             "The database does not answer.",
             why="It may be starting again or be very busy. Nothing was changed.",
             next_step="Go back and try again in a moment: what you typed is still in the form.",
+        )
+
+
+class NoRoomError(DomainError):
+    """The disk is full, found out while something was being written."""
+
+    status_code = 507
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of this machine is full.",
+            why="There was no room left for what you sent. Nothing was changed.",
+            next_step="Ask the person who runs Tailor to make room, then try again.",
         )
 
 
@@ -131,7 +147,16 @@ async def _same_moment(request: Request, error: IntegrityError) -> Response:
 
 async def _database_away(request: Request, error: Exception) -> Response:
     logger.error("The database did not answer at %s: %s", request.url.path, error)
+    if any(words in str(error) for words in _FULL_DATABASE):
+        return error_response(request, NoRoomError())
     return error_response(request, DatabaseAwayError())
+
+
+async def _no_room(request: Request, error: OSError) -> Response:
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        raise error
+    logger.error("The disk is full at %s: %s", request.url.path, error)
+    return error_response(request, NoRoomError())
 
 
 async def unforeseen(request: Request, error: Exception) -> Response:
@@ -159,6 +184,7 @@ _HANDLERS: Final[Mapping[int | type[Exception], _Handler]] = {
     OperationalError: _database_away,
     InterfaceError: _database_away,
     PoolTimeoutError: _database_away,
+    OSError: _no_room,
 }
 
 

@@ -1,5 +1,6 @@
 """Headers, hosts, sizes, and what people see when something goes wrong."""
 
+import errno
 import logging
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter, Request
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app.settings import Settings
 from app.web.cookies import cookie_jar
@@ -164,6 +166,37 @@ class TestErrors:
 
         web.app.include_router(router)
         assert web.client_for(OWNER).get("/writes").status_code == 500
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, "No space left on device"),
+            OperationalError("INSERT", {}, Exception("database or disk is full")),
+        ],
+    )
+    def test_a_full_disk_is_said_plainly(self, web: Web, error: Exception) -> None:
+        router = APIRouter()
+
+        @router.get("/full")
+        def full() -> None:
+            raise error
+
+        web.app.include_router(router)
+        answer = web.client_for(OWNER).get("/full")
+        assert answer.status_code == 507
+        assert "The disk of this machine is full." in answer.text
+
+    def test_other_faults_of_the_system_are_not_called_a_full_disk(self, web: Web) -> None:
+        router = APIRouter()
+
+        @router.get("/odd")
+        def odd() -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        web.app.include_router(router)
+        answer = web.client_for(OWNER).get("/odd")
+        assert answer.status_code == 500
+        assert REFERENCE.search(answer.text)
 
     def test_a_database_that_is_away_is_said_plainly(self, web: Web) -> None:
         client = web.client_for(OWNER)
