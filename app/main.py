@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.state.storage = storage
     application.state.signer = signer
     application.state.cookies = cookies
-    application.state.run_views = RunViews(storage)
+    application.state.run_views = RunViews()
     for router in ROUTERS:
         application.include_router(router)
     application.mount("/static", StaticFolder(directory=STATIC_FOLDER), name="static")

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from app.runs import repository
 from app.runs.estimates import QueuePlace
-from app.runs.log_file import last_lines
 from app.runs.sentences import (
     data_sentence,
     learning_sentence,
@@ -22,7 +21,6 @@ from app.runs.sentences import (
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
 from app.runs.watching.repository import RunState
-from app.storage.folders import Storage
 from app.web.templating import render_fragment
 
 _MOST_VIEWS: Final = 200
@@ -50,8 +48,7 @@ def view_key(state: RunState, place: QueuePlace | None, *, may_edit: bool) -> Vi
 class RunViews:
     """Rendered views, kept while nothing changes. Safe for any number of threads."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self) -> None:
         self._views: OrderedDict[ViewKey, str] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -77,7 +74,7 @@ class RunViews:
         runs = repository.by_ids(session, [run_id])
         if not runs:
             return ""
-        context = view_context(session, self._storage, runs[0], place)
+        context = view_context(session, runs[0], place)
         context["may_edit"] = may_edit
         return render_fragment("runs/_live.html", context, form_token=_FORM_TOKEN_MARK)
 
@@ -87,9 +84,7 @@ def for_reader(view: str, form_token: str) -> str:
     return view.replace(_FORM_TOKEN_MARK, form_token)
 
 
-def view_context(
-    session: Session, storage: Storage, run: Run, place: QueuePlace | None
-) -> dict[str, Any]:
+def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[str, Any]:
     """Return what templates/runs/_live.html needs."""
     training, held_out = _losses(session, run.id)
     result = run.result or {}
@@ -116,7 +111,6 @@ def view_context(
         ),
         "samples": repository.newest_samples(session, run.id),
         "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
-        "log_lines": last_lines(storage.path("runs", run.id)),
     }
 
 

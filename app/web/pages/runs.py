@@ -12,8 +12,10 @@ from app.errors import DomainError
 from app.projects.tables import Project, Role
 from app.runs import planning, service
 from app.runs.estimates import QueuePlace, place_in_queue
+from app.runs.log_file import last_lines
 from app.runs.recipe import Preset
 from app.runs.repository import queue
+from app.runs.sentences import short_result
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
 from app.runs.watching.repository import run_states
@@ -91,8 +93,10 @@ def show_run(
     request: Request,
     run: FoundRun,
     access: ProjectAccess,
+    user: CurrentUser,
     signed_in: CurrentSession,
     session: DatabaseSession,
+    storage: FileStorage,
 ) -> HTMLResponse:
     state = run_states(session, [run.id])[0]
     view = request.app.state.run_views.view(
@@ -107,6 +111,8 @@ def show_run(
             "is_over": run.status in FINAL,
             # Our own template made it, everything in it escaped.
             "view": Markup(for_reader(view, signed_in.csrf_token)),  # noqa: S704
+            # Paths and traces of the machine: only for those who look after it.
+            "log_lines": last_lines(storage.path("runs", run.id)) if user.is_admin else None,
             "events_url": f"{_address(run)}/events?after={state.event_count}",
         },
     )
@@ -202,6 +208,7 @@ def _training_page(
             "typed": typed,
             "chosen": _preset(typed),
             "runs": service.runs_of(session, project),
+            "short_result": short_result,
             "error": error,
         },
         status_code=error.status_code if error else 200,
