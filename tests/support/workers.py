@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from tests.support.services import REDIS_VARIABLE
 from tests.support.waiting import wait_until
@@ -122,3 +122,35 @@ def wait_until_gone(pids: list[int], timeout: float) -> None:
         timeout=timeout,
         what=f"the end of processes {pids}",
     )
+
+
+class PrivateRedis:
+    """A Redis of one test's own, to be killed and started again, empty."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *("redis-server", "--port", str(self._port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        client = Redis(port=self._port)
+        wait_until(lambda: _answers(client), timeout=20, what="the private Redis")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False

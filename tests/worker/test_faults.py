@@ -7,9 +7,10 @@ its result is known; test_real_training.py does the same with the real one, less
 import hashlib
 import os
 import random
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,15 @@ from app.settings import get_settings
 from app.storage.folders import Storage
 from tests.support import databases
 from tests.support.runs import attempts, get_run, project_with_examples, queue_run
+from tests.support.services import free_port
 from tests.support.waiting import wait_until
-from tests.support.workers import CeleryWorker, is_running, own_redis_database, wait_until_gone
+from tests.support.workers import (
+    CeleryWorker,
+    PrivateRedis,
+    is_running,
+    own_redis_database,
+    wait_until_gone,
+)
 
 _LEASE_SECONDS = 4
 _STEPS = {"steps": 40, "step_seconds": 0.05, "checkpoint_every": 5}
@@ -307,3 +315,49 @@ def test_many_random_kills(tailor: Tailor) -> None:
             continue
         tailor.check_success(run_id)
     assert sum(tailor.status(run_id) == RunStatus.SUCCEEDED for run_id in runs) >= 3
+
+
+@pytest.mark.slow
+def test_a_broker_that_restarts_disturbs_nobody(tailor: Tailor) -> None:
+    """The running training goes on, and new ones start soon after the broker is back."""
+    if "TAILOR_BROKER_URL" not in tailor.environment:
+        # The folder's way to be away: it is gone, and comes back empty.
+        queue = Path(tailor.environment["TAILOR_DATA_DIR"]) / "queue"
+        worker, first, second = _run_through_outage(
+            tailor, take_away=lambda: shutil.rmtree(queue), bring_back=lambda: None
+        )
+    else:
+        port = free_port()
+        redis = PrivateRedis(port)
+        url = f"redis://127.0.0.1:{port}/0"
+        tailor.environment["TAILOR_BROKER_URL"] = url
+        try:
+            worker, first, second = _run_through_outage(
+                tailor, take_away=redis.kill, bring_back=redis.start
+            )
+        finally:
+            redis.kill()
+    for run_id in (first, second):
+        tailor.check_success(run_id)
+        assert len(tailor.pids(run_id)) == 1
+    assert worker.is_alive
+
+
+def _run_through_outage(
+    tailor: Tailor, take_away: Callable[[], None], bring_back: Callable[[], None]
+) -> tuple[CeleryWorker, str, str]:
+    worker = tailor.worker()
+    first = tailor.queue(step_seconds=0.2)
+    tailor.wait_for_step(first, 2)
+    take_away()
+    tailor.check_success(first)
+    second = tailor.queue()
+    bring_back()
+    began = time.monotonic()
+    wait_until(
+        lambda: get_run(tailor.engine, second).started_at,
+        timeout=60,
+        what=f"the second run; {tailor.logs()}",
+    )
+    assert time.monotonic() - began < 35
+    return worker, first, second
