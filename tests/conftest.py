@@ -48,15 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=databases.KINDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database, once on SQLite and once on PostgreSQL."""
-    if request.param == "sqlite":
-        yield databases.sqlite_url(tmp_path)
-        return
-    if not databases.postgres_url():
+    """The URL of a freshly migrated database, once on SQLite and once on PostgreSQL."""
+    kind = request.param
+    if kind == "postgresql" and not databases.postgres_url():
         pytest.skip("LEFT OUT: PostgreSQL is not on this machine")
-    url = databases.create_postgres_database()
+    url = databases.create_migrated(kind, tmp_path)
     yield url
-    databases.drop_postgres_database(url)
+    if kind == "postgresql":
+        databases.drop_postgres_database(url)
 
 
 @pytest.fixture
