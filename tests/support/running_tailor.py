@@ -84,13 +84,17 @@ class RunningTailor:
     def processes(self) -> dict[int, str]:
         """Return pid and command of everything that runs for this Tailor."""
         marker = f"TAILOR_DATA_DIR={self.data_dir}".encode()
+        # Children that read strangers' data are given an almost empty environment, but a path.
+        folder = f"{self.data_dir}/"
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if marker in (entry / "environ").read_bytes().split(b"\0"):
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                    if command:
-                        found[int(entry.name)] = command
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                is_ours = folder in command or marker in (
+                    (entry / "environ").read_bytes().split(b"\0")
+                )
+                if command and is_ours:
+                    found[int(entry.name)] = command
             except OSError:
                 continue
         return found
