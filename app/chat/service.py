@@ -5,10 +5,8 @@ and the base model that it was trained on; each of them sees its own earlier ans
 both are judged by what they would have said alone.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from sqlalchemy import event
@@ -31,13 +29,13 @@ from app.chat.live import LiveReplies, ReplyKey, ReplyPlan, Side
 from app.chat.tables import ChatReply, ChatTurn, Conversation
 from app.chat.views import Labels, TurnView, turn_views
 from app.clock import now
+from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
 
 MOST_QUESTION_CHARACTERS: Final = 20_000
 MOST_INSTRUCTION_CHARACTERS: Final = 8_000
 LEAST_TOKENS, MOST_TOKENS = 16, 2048
 _LONGEST_TITLE: Final = 80
-_LINES_TO_COMPARE: Final = 20
 _USABLE: Final = ("complete", "length", "stopped")
 
 
@@ -144,7 +142,8 @@ def usual_settings(
     A version that was trained with one and the same instruction in all of its examples expects
     that instruction in the chat too.
     """
-    trained = _trained_instructions(storage, run_id) if run_id else ""
+    trained = trained_instructions(storage, run_id) if run_id else ""
+    trained = trained[:MOST_INSTRUCTION_CHARACTERS]
     earlier = repository.conversations_of(session, project_id, user_id)
     if not earlier:
         return ChatSettings(instructions=trained)
@@ -301,24 +300,6 @@ def _history(
 def _start_after_commit(session: Session, live: LiveReplies, plans: list[ReplyPlan]) -> None:
     # The threads write rows that refer to the turn, so the turn has to be there for all to see.
     event.listen(session, "after_commit", lambda _: live.start(plans), once=True)
-
-
-def _trained_instructions(storage: Storage, run_id: str) -> str:
-    """Return the instruction that all of a run's examples begin with, if there is one."""
-    try:
-        with (storage.path("runs", run_id) / "data" / "train.jsonl").open(encoding="utf-8") as file:
-            examples = [json.loads(line) for line in islice(file, _LINES_TO_COMPARE)]
-    except (OSError, ValueError):
-        return ""
-    found = {_instruction(example) for example in examples}
-    return found.pop()[:MOST_INSTRUCTION_CHARACTERS] if len(found) == 1 else ""
-
-
-def _instruction(example: dict[str, object]) -> str:
-    messages = example.get("messages")
-    if isinstance(messages, list) and messages and messages[0].get("role") == "system":
-        return str(messages[0].get("content", ""))
-    return ""
 
 
 def _title(question: str) -> str:
