@@ -140,8 +140,7 @@ def data_sentence(examples_cut: int, examples_left_out: int) -> str:
         )
     if examples_left_out:
         parts.append(
-            f"{_examples(examples_left_out)} left out, because the answer was too long or "
-            "empty."
+            f"{_examples(examples_left_out)} left out, because the answer was too long or empty."
         )
     return " ".join(parts)
 

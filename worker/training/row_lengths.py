@@ -5,10 +5,10 @@ The rule, in its order:
 1. The conversation loses its oldest turns, as long as a question and its answer remain.
 2. The question loses its beginning, down to a quarter of the limit.
 3. The system message is left away.
-4. The answer loses its end; then no end mark is learned with it.
 
-An example of whose answer fewer than 16 tokens would be left (or not all, if it is shorter) is
-left out and counted. A long passage is no conversation: it is divided, and nothing of it is lost.
+An answer is never cut: a model that learns answers without their end learns not to end. An example
+that is still too long is left out and counted. A long passage is no conversation: it is divided,
+and nothing of it is lost.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ from typing import Final
 from worker.training.chat_templates import ChatFormat, EncodedRow
 from worker.training.examples import Message
 
-LEAST_ANSWER_TOKENS: Final = 16
 _LEAST_PASSAGE_TOKENS: Final = 2
 _CUTTING_ATTEMPTS: Final = 6
 
@@ -36,9 +35,8 @@ def fit_conversation(
     if row is not None and len(row.ids) > limit and kept[0]["role"] == "system":
         kept = kept[1:]
         row = _encode(chat, kept)
-    if row is None:
-        return None
-    return _cut_answer(row, limit)
+    fits = row is not None and row.answer_tokens > 0 and len(row.ids) <= limit
+    return row if fits else None
 
 
 def divide_passage(ids: list[int], limit: int) -> list[EncodedRow]:
@@ -84,12 +82,3 @@ def _cut_question(
         messages = [*messages[:index], shorter, *messages[index + 1 :]]
         current = _encode(chat, messages)
     return messages, current
-
-
-def _cut_answer(row: EncodedRow, limit: int) -> EncodedRow | None:
-    """Cut what stands beyond the limit, unless too little of the answer would be left."""
-    if len(row.ids) <= limit:
-        return row if row.answer_tokens else None
-    cut = EncodedRow(row.ids[:limit], row.mask[:limit])
-    enough = min(LEAST_ANSWER_TOKENS, row.answer_tokens)
-    return cut if cut.answer_tokens >= enough else None

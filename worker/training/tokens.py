@@ -24,7 +24,7 @@ from worker.training.durable_files import fsync_folder, write_durably
 from worker.training.examples import SPLITS, Example, Split, data_file, data_sha256, read_examples
 from worker.training.row_lengths import divide_passage, fit_conversation
 
-_CACHE_FORMAT: Final = 1
+_CACHE_FORMAT: Final = 2
 _EXAMPLES_AT_ONCE: Final = 256
 _INDEX_FILE: Final = "index.json"
 
