@@ -66,8 +66,7 @@ def render(renderer: TemplateRenderer, template: str) -> str:
         "template": template,
         "messages": [{"role": "user", "content": "Hello."}],
         "special_tokens": {},
-        "add_generation_prompt": True,
-        "with_spans": False,
+        "options": {"add_generation_prompt": True},
     }
     return str(renderer.render(request)["text"])
 

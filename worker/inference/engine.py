@@ -20,7 +20,13 @@ import torch
 
 from app.base_models.files import UnreadableModelError
 from worker.inference.catalogue import BaseReference, Catalogue
-from worker.inference.errors import ChatServerError, model_not_loadable, too_busy, unexpected
+from worker.inference.errors import (
+    ChatServerError,
+    model_changed,
+    model_not_loadable,
+    too_busy,
+    unexpected,
+)
 from worker.inference.generation import Generation, GenerationRequest
 from worker.inference.loaded_model import LoadedModel, needed_bytes, pick_device
 from worker.inference.memory import available_bytes, give_back
@@ -293,8 +299,18 @@ class Engine:
             except Exception as error:
                 # The boundary of one answer: its failure must not take the others with it.
                 logger.exception("an answer by %s broke off", generation.request.reference.name)
-                generation.break_off(_explain(error))
+                generation.break_off(_unusable_adapter() if model.is_spoiled else _explain(error))
+                if model.is_spoiled:
+                    self._drop_spoiled(key)
+                    break
         self._running = [g for g in self._running if not g.done]
+
+    def _drop_spoiled(self, key: _Key) -> None:
+        """Forget a model into which an adapter went only in part, and end the answers on it."""
+        for generation in self._running:
+            if _key(generation.request.reference.base) == key and not generation.done:
+                generation.break_off(unexpected())
+        self._unload(key)
 
     def _release_if_asked(self) -> None:
         if not self._release_asked or self._running or self._loading is not None:
@@ -324,6 +340,12 @@ def _key(base: BaseReference) -> _Key:
 def _turn_order(generation: Generation) -> tuple[str, str, str]:
     reference = generation.request.reference
     return reference.base.id, reference.base.fingerprint, reference.name
+
+
+def _unusable_adapter() -> ChatServerError:
+    return model_changed(
+        "The files of this version are damaged or do not fit its base model. Train a new version."
+    )
 
 
 def _explain(error: Exception) -> ChatServerError:

@@ -60,6 +60,8 @@ class LoadedModel:
         self._peft: Any = None
         self._adapters: OrderedDict[str, str] = OrderedDict()
         self._active: str | None = None
+        self.is_spoiled = False
+        """An adapter went in only in part, so nothing that this model says can be trusted."""
         settings = self._model.generation_config
         ends = settings.eos_token_id if settings.eos_token_id is not None else []
         self.end_tokens = frozenset([ends] if isinstance(ends, int) else ends)
@@ -78,7 +80,9 @@ class LoadedModel:
             return
         name = f"{reference.run_id}_{reference.adapter_digest}"
         if name not in self._adapters:
+            self.is_spoiled = True
             self._attach(reference, name)
+            self.is_spoiled = False
         self._adapters.move_to_end(name)
         if self._active == name:
             return

@@ -7,11 +7,10 @@ the last question; the response says how many. A last question that does not fit
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -52,29 +51,18 @@ class GuardedChatFormat(ChatFormat):
         self._renderer = renderer
         super().__init__(tokenizer)
 
-    def _render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
-        return str(self._rendered(messages, add_generation_prompt=add_generation_prompt)["text"])
-
-    def _render_with_spans(self, messages: list[Message]) -> tuple[str, list[tuple[int, int]]]:
-        rendered = self._rendered(messages, with_spans=True)
-        return str(rendered["text"]), [(a, b) for a, b in rendered["spans"] if b > a]
-
     def _rendered(
-        self,
-        messages: list[Message],
-        *,
-        add_generation_prompt: bool = False,
-        with_spans: bool = False,
-    ) -> Mapping[str, Any]:
-        return self._renderer.render(
+        self, messages: list[Message], **options: bool
+    ) -> tuple[str, list[tuple[int, int]]]:
+        answer = self._renderer.render(
             {
                 "template": self.template,
                 "messages": messages,
                 "special_tokens": self.tokenizer.special_tokens_map,
-                "add_generation_prompt": add_generation_prompt,
-                "with_spans": with_spans,
+                "options": options,
             }
         )
+        return str(answer["text"]), [(start, end) for start, end in answer["spans"]]
 
 
 class Prompter:

@@ -34,8 +34,7 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
     texts, spans = rendering(
         conversations=[request["messages"]],
         chat_template=request["template"],
-        add_generation_prompt=request["add_generation_prompt"],
-        return_assistant_tokens_mask=request["with_spans"],
+        **request["options"],
         **request["special_tokens"],
     )
     return {"text": str(texts[0]), "spans": spans[0] if spans else []}
