@@ -41,11 +41,17 @@ _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[^@\s\x00-\x1f<>\"']{1,2
 
 @dataclass(frozen=True)
 class NewPerson:
-    """What someone typed to get an account."""
+    """What someone typed to get an account.
+
+    Attributes:
+        password_hash: made by the edge before its transaction, because it takes long and everyone
+            else waits for a transaction that writes; None to have it made in it.
+    """
 
     email: str
     name: str
     password: str
+    password_hash: str | None = None
 
 
 def setup_link(session: Session, settings: Settings) -> str | None:
@@ -63,7 +69,13 @@ def setup_link(session: Session, settings: Settings) -> str | None:
 
 
 def add_user(
-    session: Session, *, email: str, name: str, password: str, is_admin: bool = False
+    session: Session,
+    *,
+    email: str,
+    name: str,
+    password: str,
+    is_admin: bool = False,
+    password_hash: str | None = None,
 ) -> User:
     """Add a person who can sign in at once."""
     email = checked_email(email)
@@ -74,7 +86,7 @@ def add_user(
     user = User(
         email=email,
         name=name,
-        password_hash=hash_password(password),
+        password_hash=password_hash or hash_password(password),
         is_admin=is_admin,
     )
     repository.add(session, user)
@@ -95,7 +107,12 @@ def complete_setup(session: Session, token: str, person: NewPerson) -> User:
     if repository.anyone_exists(session):
         raise LinkNotValidError
     user = add_user(
-        session, email=person.email, name=person.name, password=person.password, is_admin=True
+        session,
+        email=person.email,
+        name=person.name,
+        password=person.password,
+        is_admin=True,
+        password_hash=person.password_hash,
     )
     _use(session, link)
     return user
@@ -123,7 +140,9 @@ def invite(session: Session, inviter: User, email: str, *, makes_admin: bool = F
     )
 
 
-def accept_invitation(session: Session, token: str, name: str, password: str) -> User:
+def accept_invitation(
+    session: Session, token: str, name: str, password: str, password_hash: str | None = None
+) -> User:
     link = check_link(session, INVITATION, token)
     user = add_user(
         session,
@@ -131,6 +150,7 @@ def accept_invitation(session: Session, token: str, name: str, password: str) ->
         name=name,
         password=password,
         is_admin=link.makes_admin,
+        password_hash=password_hash,
     )
     _use(session, link)
     return user
@@ -157,14 +177,16 @@ def person_of_reset_link(session: Session, token: str) -> User:
     return user
 
 
-def use_reset_link(session: Session, token: str, password: str) -> User:
+def use_reset_link(
+    session: Session, token: str, password: str, password_hash: str | None = None
+) -> User:
     """Set the password that a reset link allows to choose, and end all sessions."""
     link = check_link(session, RESET, token)
     user = person_of_reset_link(session, token)
     # Checked before the link is used up: who chose a weak password may try again.
     check_strength(password, email=user.email, name=user.name)
     _use(session, link)
-    _set_password(session, user, password)
+    _set_password(session, user, password, password_hash=password_hash)
     return user
 
 
@@ -177,14 +199,42 @@ def reset_password(session: Session, *, email: str, password: str) -> User:
     return user
 
 
-def change_password(
-    session: Session, user_id: str, session_id: str, *, current: str, new: str
-) -> None:
-    """Change one's own password; every other session of the person ends."""
-    user = person(session, user_id)
+@dataclass(frozen=True)
+class PasswordChange:
+    """A new password, and the hash that the old one was found to fit."""
+
+    new: str
+    new_hash: str
+    proven_hash: str
+
+
+def prepare_password_change(user: User, *, current: str, new: str) -> PasswordChange:
+    """Do what takes long about a change of one's own password, before its transaction.
+
+    Raises:
+        WrongCurrentPasswordError: if the old one is not the person's.
+        WeakPasswordError
+    """
     if not verify_password(user.password_hash, current):
         raise WrongCurrentPasswordError
-    _set_password(session, user, new, keep_session_id=session_id)
+    check_strength(new, email=user.email, name=user.name)
+    return PasswordChange(new, hash_password(new), user.password_hash)
+
+
+def change_password(
+    session: Session, user_id: str, session_id: str, change: PasswordChange
+) -> None:
+    """Change one's own password; every other session of the person ends.
+
+    Raises:
+        WrongCurrentPasswordError: if it was changed elsewhere since the old one was compared.
+    """
+    user = person(session, user_id)
+    if user.password_hash != change.proven_hash:
+        raise WrongCurrentPasswordError
+    _set_password(
+        session, user, change.new, keep_session_id=session_id, password_hash=change.new_hash
+    )
 
 
 def change_name(session: Session, user_id: str, name: str) -> None:
@@ -233,10 +283,15 @@ def _require_another_administrator(session: Session, user: User) -> None:
 
 
 def _set_password(
-    session: Session, user: User, password: str, *, keep_session_id: str | None = None
+    session: Session,
+    user: User,
+    password: str,
+    *,
+    keep_session_id: str | None = None,
+    password_hash: str | None = None,
 ) -> None:
     check_strength(password, email=user.email, name=user.name)
-    user.password_hash = hash_password(password)
+    user.password_hash = password_hash or hash_password(password)
     repository.delete_sessions(session, user.id, keep_id=keep_session_id)
     repository.delete_open_links(session, RESET, user_id=user.id)
     session.flush()

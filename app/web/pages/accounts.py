@@ -98,7 +98,10 @@ def change_password(
     password: Text = "",
 ) -> Response:
     try:
-        service.change_password(session, user.id, own.id, current=current_password, new=password)
+        # Before the session's first query: hashing takes long, and a transaction that writes
+        # keeps everyone else from writing.
+        change = service.prepare_password_change(user, current=current_password, new=password)
+        service.change_password(session, user.id, own.id, change)
     except DomainError as error:
         return _account_page(request, session, user.id, own.id, error)
     return redirect(

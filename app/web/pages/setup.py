@@ -4,12 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
+from sqlalchemy import Engine
 
 from app.accounts import service, sign_in
 from app.accounts.errors import LinkNotValidError
+from app.accounts.passwords import hash_password
 from app.accounts.service import NewPerson
+from app.database.session import transaction
 from app.errors import DomainError
-from app.web.dependencies import CurrentBrowser, DatabaseSession
+from app.web.dependencies import CurrentBrowser, DatabaseEngine, DatabaseSession
 from app.web.entrance import let_in
 from app.web.flashes import redirect
 from app.web.templating import render
@@ -29,14 +32,16 @@ def show_setup(request: Request, session: DatabaseSession, token: str) -> Respon
 def set_up(
     request: Request,
     session: DatabaseSession,
+    engine: DatabaseEngine,
     browser: CurrentBrowser,
     token: str,
     email: Text = "",
     name: Text = "",
     password: Text = "",
 ) -> Response:
+    person = NewPerson(email, name, password, _hashed(engine, service.SETUP, token, password))
     try:
-        user = service.complete_setup(session, token, NewPerson(email, name, password))
+        user = service.complete_setup(session, token, person)
     except LinkNotValidError:
         raise
     except DomainError as error:
@@ -57,14 +62,16 @@ def show_invitation(request: Request, session: DatabaseSession, token: str) -> R
 def accept_invitation(
     request: Request,
     session: DatabaseSession,
+    engine: DatabaseEngine,
     browser: CurrentBrowser,
     token: str,
     name: Text = "",
     password: Text = "",
 ) -> Response:
+    password_hash = _hashed(engine, service.INVITATION, token, password)
     link = service.check_link(session, service.INVITATION, token)
     try:
-        user = service.accept_invitation(session, token, name, password)
+        user = service.accept_invitation(session, token, name, password, password_hash)
     except LinkNotValidError:
         raise
     except DomainError as error:
@@ -82,14 +89,30 @@ def show_reset(request: Request, session: DatabaseSession, token: str) -> Respon
 
 @router.post("/reset/{token}")
 def reset_password(
-    request: Request, session: DatabaseSession, token: str, password: Text = ""
+    request: Request,
+    session: DatabaseSession,
+    engine: DatabaseEngine,
+    token: str,
+    password: Text = "",
 ) -> Response:
+    password_hash = _hashed(engine, service.RESET, token, password)
     user = service.person_of_reset_link(session, token)
     try:
-        service.use_reset_link(session, token, password)
+        service.use_reset_link(session, token, password, password_hash)
     except LinkNotValidError:
         raise
     except DomainError as error:
         context = {"email": user.email, "error": error}
         return render(request, "accounts/reset.html", context, status_code=error.status_code)
     return redirect(request, "/login", "Your new password is set. Sign in with it.")
+
+
+def _hashed(engine: Engine, purpose: str, token: str, password: str) -> str:
+    """Hash a password before the route's own transaction begins.
+
+    Hashing takes long, and a transaction that writes keeps everyone else from writing. Only whoever
+    has a link that works is worth the effort.
+    """
+    with transaction(engine, read_only=True) as session:
+        service.check_link(session, purpose, token)
+    return hash_password(password)
