@@ -150,6 +150,11 @@ class ExampleRepository:
         deleted = self._session.execute(statement.returning(Example.id)).scalars().all()
         return len(deleted)
 
+    def delete_some_of_project(self, project_id: str, limit: int) -> int:
+        ids = select(Example.id).where(Example.project_id == project_id).limit(limit)
+        statement = delete(Example).where(Example.id.in_(ids.scalar_subquery()))
+        return len(self._session.execute(statement.returning(Example.id)).scalars().all())
+
     def facts(self, project_id: str, every: int = 1) -> dict[str, int]:
         """Return what the advice is made of, from every so-many-th example."""
         row = self._session.execute(

@@ -37,6 +37,8 @@ MOST_COUNTED: Final = 1_000
 CLOSED: Final = frozenset({ImportStatus.IMPORTED, ImportStatus.FAILED})
 """Statuses in which nothing more happens to an import."""
 _BATCH: Final = 500
+DELETE_AT_ONCE: Final = 5_000
+"""So many examples are deleted in one transaction; fewer were there if fewer are deleted."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,21 @@ def confirm_import(session: Session, project_id: str, import_id: str, mapping: M
         raise ImportNotWaitingError
     send_after_commit(session, IMPORT_EXAMPLES, entry.id)
     return entry
+
+
+def delete_some_of_import(session: Session, project_id: str, import_id: str) -> int:
+    """Delete some of an import's examples, DELETE_AT_ONCE at most.
+
+    For the edge, which calls it in transactions of their own before `delete_import`: on SQLite
+    everyone else who writes waits for the one that deletes.
+    """
+    entry = find_import(session, project_id, import_id)
+    return ExampleRepository(session).delete_of_import(entry.id, DELETE_AT_ONCE)
+
+
+def delete_some_of_project(session: Session, project_id: str) -> int:
+    """Delete some of a project's examples, as `delete_some_of_import` does."""
+    return ExampleRepository(session).delete_some_of_project(project_id, DELETE_AT_ONCE)
 
 
 def delete_import(session: Session, storage: Storage, project_id: str, import_id: str) -> int:

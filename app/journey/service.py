@@ -39,13 +39,18 @@ def delete_project(session: Session, storage: Storage, project: Project, typed_n
         WrongConfirmationError: if its name was not typed.
         TrainingBlocksDeletionError: while one of its runs is not over.
     """
+    check_deletion(session, project, typed_name)
+    _remove_after_commit(session, storage, repository.stored_keys(session, project.id))
+    session.expunge(project)
+    projects.delete_project(session, project.id)
+
+
+def check_deletion(session: Session, project: Project, typed_name: str) -> None:
+    """Say whether `delete_project` would go through; raises what it raises."""
     check_confirmation(project, typed_name)
     version_number = repository.open_run(session, project.id)
     if version_number is not None:
         raise TrainingBlocksDeletionError(version_number)
-    _remove_after_commit(session, storage, repository.stored_keys(session, project.id))
-    session.expunge(project)
-    projects.delete_project(session, project.id)
 
 
 def _remove_after_commit(

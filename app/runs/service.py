@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -117,6 +118,43 @@ def expected_run_seconds(
     return expected_seconds(tokens, base_parameters(model), past, this_machine(), steps)
 
 
+@dataclass(frozen=True)
+class FrozenExamples:
+    """What a run will learn from, in the folder of the run that is to come."""
+
+    run_id: str
+    folder: Path
+    snapshot: Snapshot
+
+
+def freeze_examples(
+    session: Session, storage: Storage, project_id: str, base_model: BaseModel
+) -> FrozenExamples:
+    """Write the examples into a new run's folder. It only reads from the database.
+
+    With many examples this takes seconds, so whoever can does it before the transaction that
+    writes: on SQLite everyone else who writes waits for that one. If nothing comes of the run, the
+    sweeper finds its folder.
+
+    Raises:
+        NoExamplesError: if the project has no examples.
+        BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
+        DiskFullError: if there is hardly any room left.
+    """
+    check_usable(base_model)
+    storage.require_room(_SMALLEST_ROOM_BYTES)
+    run_id = new_id()
+    folder = storage.folder("runs", run_id)
+    try:
+        snapshot = freeze(session, project_id, folder)
+        if snapshot.train_count == 0:
+            raise NoExamplesError
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FrozenExamples(run_id, folder, snapshot)
+
+
 def start_run(
     session: Session,
     storage: Storage,
@@ -125,23 +163,22 @@ def start_run(
     preset: Preset,
     choices: RecipeChoices,
     user: User | None,
+    frozen: FrozenExamples | None = None,
 ) -> Run:
-    """Freeze the examples and the recipe, and queue a run that makes the next version.
+    """Freeze the recipe, and queue a run that makes the next version.
+
+    Examples that are not frozen yet are frozen in this transaction.
 
     Raises:
         NoExamplesError: if the project has no examples.
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         DiskFullError: if there is no room for the run's checkpoints.
     """
-    check_usable(base_model)
-    storage.require_room(_SMALLEST_ROOM_BYTES)
-    project = repository.lock_project(session, project.id)
-    run = Run(id=new_id(), requested_by_id=user.id if user else None, event_count=0)
-    folder = storage.folder("runs", run.id)
+    frozen = frozen or freeze_examples(session, storage, project.id, base_model)
+    folder, snapshot = frozen.folder, frozen.snapshot
+    run = Run(id=frozen.run_id, requested_by_id=user.id if user else None, event_count=0)
     try:
-        snapshot = freeze(session, project.id, folder)
-        if snapshot.train_count == 0:
-            raise NoExamplesError
+        project = repository.lock_project(session, project.id)
         recipe = make_recipe(base_model, preset, choices, snapshot.train_count)
         storage.require_room(_room_for(recipe, base_model))
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
@@ -153,7 +190,13 @@ def start_run(
     return run
 
 
-def start_again(session: Session, storage: Storage, run: Run, user: User | None) -> Run:
+def start_again(
+    session: Session,
+    storage: Storage,
+    run: Run,
+    user: User | None,
+    frozen: FrozenExamples | None = None,
+) -> Run:
     """Start a new run with the settings of an earlier one, on the examples as they are now."""
     recipe = Recipe.model_validate(run.recipe)
     choices = RecipeChoices(
@@ -164,11 +207,17 @@ def start_again(session: Session, storage: Storage, run: Run, user: User | None)
         max_tokens_per_example=recipe.max_tokens_per_example,
         seed=recipe.seed,
     )
+    model = base_model_of(session, run)
+    project = repository.lock_project(session, run.project_id)
+    return start_run(session, storage, project, model, recipe.preset, choices, user, frozen)
+
+
+def base_model_of(session: Session, run: Run) -> BaseModel:
+    """Return what a run started from, or raise NoBaseModelError if it is gone."""
     model = get_base_model(session, run.base_model_id)
     if model is None:
         raise NoBaseModelError
-    project = repository.lock_project(session, run.project_id)
-    return start_run(session, storage, project, model, recipe.preset, choices, user)
+    return model
 
 
 def find_run(session: Session, project: Project, run_id: str) -> Run:

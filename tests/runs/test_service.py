@@ -65,12 +65,25 @@ def test_nothing_is_left_behind_by_a_start_that_fails(
     engine: Engine, storage: Storage, project_id: str, hints: Path
 ) -> None:
     with transaction(engine) as session:
-        for example in list(ExampleRepository(session).stream(project_id)):
-            session.delete(example)
+        ExampleRepository(session).delete_some_of_project(project_id, 1000)
     with pytest.raises(NoExamplesError):
         start(engine, storage, project_id)
     assert list(storage.path("runs").iterdir()) == []
     assert not (hints / "runs").exists()
+
+
+def test_freezing_examples_does_not_wait_for_whoever_writes(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    with transaction(engine) as writing:
+        model = writing.get(BaseModel, "starter")
+        assert model is not None
+        model.name = "Another name"
+        writing.flush()
+        with transaction(engine, read_only=True) as reading:
+            frozen = service.freeze_examples(reading, storage, project_id, model)
+    assert frozen.snapshot.train_count > 0
+    assert (frozen.folder / "data" / "train.jsonl").is_file()
 
 
 def test_a_full_disk_is_told_before_the_start(

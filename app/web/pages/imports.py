@@ -4,7 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
+from sqlalchemy import Engine
 
+from app.database.session import transaction
 from app.datasets import mapping as mappings
 from app.datasets import service
 from app.datasets.errors import UnusableMappingError
@@ -15,7 +17,13 @@ from app.datasets.tables import Import, ImportStatus
 from app.datasets.wording import ROLE_NAMES, format_words, note_sentences, reason_sentence
 from app.errors import DomainError, NotFoundError
 from app.projects.tables import Project
-from app.web.dependencies import DatabaseSession, EditedProject, FileStorage, ViewedProject
+from app.web.dependencies import (
+    DatabaseEngine,
+    DatabaseSession,
+    EditedProject,
+    FileStorage,
+    ViewedProject,
+)
 from app.web.flashes import redirect
 from app.web.templating import render
 
@@ -97,17 +105,28 @@ def download_left_out(
 def delete(
     request: Request,
     project: EditedProject,
+    engine: DatabaseEngine,
     session: DatabaseSession,
     storage: FileStorage,
     import_id: str,
 ) -> Response:
-    deleted = service.delete_import(session, storage, project.id, import_id)
+    deleted = some = _delete_some(engine, project.id, import_id)
+    while some == service.DELETE_AT_ONCE:
+        some = _delete_some(engine, project.id, import_id)
+        deleted += some
+    deleted += service.delete_import(session, storage, project.id, import_id)
     words = "1 example" if deleted == 1 else f"{deleted:,} examples"
     return redirect(
         request,
         f"/projects/{project.id}/examples",
         f"The import is deleted, and {words} with it." if deleted else "The import is deleted.",
     )
+
+
+def _delete_some(engine: Engine, project_id: str, import_id: str) -> int:
+    """One short transaction, so that others who write come in between."""
+    with transaction(engine) as session:
+        return service.delete_some_of_import(session, project_id, import_id)
 
 
 def _page(

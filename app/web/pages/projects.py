@@ -4,15 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.database.session import transaction
+from app.datasets.service import DELETE_AT_ONCE, delete_some_of_project
 from app.errors import DomainError
 from app.journey.samples import create_from_sample, sample_called, samples
-from app.journey.service import delete_project
+from app.journey.service import check_deletion, delete_project
 from app.projects import service
 from app.projects.tables import Project, Role
 from app.web.dependencies import (
     CurrentUser,
+    DatabaseEngine,
     DatabaseSession,
     FileStorage,
     OwnedProject,
@@ -149,16 +153,28 @@ def delete(
     request: Request,
     project: OwnedProject,
     user: CurrentUser,
+    engine: DatabaseEngine,
     session: DatabaseSession,
     storage: FileStorage,
     confirmation: Text = "",
 ) -> Response:
     try:
+        with transaction(engine, read_only=True) as reading:
+            check_deletion(reading, project, confirmation)
+        _delete_examples(engine, project.id)
         delete_project(session, storage, project, confirmation)
     except DomainError as error:
         typed = {"confirmation": confirmation}
         return _settings_page(request, session, project, user.id, error, typed)
     return redirect(request, "/", f"“{project.name}” and all that belonged to it is deleted.")
+
+
+def _delete_examples(engine: Engine, project_id: str) -> None:
+    """Delete what is most, in short transactions, so that others who write come in between."""
+    deleted = DELETE_AT_ONCE
+    while deleted == DELETE_AT_ONCE:
+        with transaction(engine) as session:
+            deleted = delete_some_of_project(session, project_id)
 
 
 def _settings_page(

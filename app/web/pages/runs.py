@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
+from app.database.session import transaction
 from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
@@ -22,6 +23,7 @@ from app.runs.watching.repository import run_states
 from app.web.dependencies import (
     CurrentSession,
     CurrentUser,
+    DatabaseEngine,
     DatabaseSession,
     EditedProject,
     FileStorage,
@@ -59,6 +61,7 @@ def start_training(
     request: Request,
     project: EditedProject,
     user: CurrentUser,
+    engine: DatabaseEngine,
     session: DatabaseSession,
     storage: FileStorage,
     typed: TypedValues,
@@ -66,8 +69,10 @@ def start_training(
     try:
         preset = _preset(typed)
         choices = planning.read_choices(typed)
-        model = service.chosen_base_model(session, project)
-        run = service.start_run(session, storage, project, model, preset, choices, user)
+        with transaction(engine, read_only=True) as reading:
+            model = service.chosen_base_model(reading, project)
+            frozen = service.freeze_examples(reading, storage, project.id, model)
+        run = service.start_run(session, storage, project, model, preset, choices, user, frozen)
     except DomainError as error:
         session.rollback()
         return _training_page(request, session, project, typed, error)
@@ -158,10 +163,16 @@ def start_again(
     request: Request,
     run: ChangedRun,
     user: CurrentUser,
+    engine: DatabaseEngine,
     session: DatabaseSession,
     storage: FileStorage,
 ) -> RedirectResponse:
-    again = service.start_again(session, storage, run, user)
+    # The look-up above holds the one lock for writing on SQLite; freezing may take long.
+    session.commit()
+    with transaction(engine, read_only=True) as reading:
+        model = service.base_model_of(reading, run)
+        frozen = service.freeze_examples(reading, storage, run.project_id, model)
+    again = service.start_again(session, storage, run, user, frozen)
     return redirect(request, _address(again))
 
 
