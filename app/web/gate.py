@@ -11,7 +11,6 @@ from typing import Final
 from urllib.parse import quote
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -22,7 +21,7 @@ from app.accounts import sign_in
 from app.accounts.errors import NotSignedInError
 from app.accounts.sign_in import SignedIn
 from app.accounts.tokens import new_token
-from app.database.session import transaction
+from app.database.session import DATABASE_AWAY, transaction
 from app.settings import Settings
 from app.web.cookies import CookieJar
 from app.web.csrf import SAFE_METHODS, StaleFormError, check_origin, read_token
@@ -107,7 +106,7 @@ class Gate:
         try:
             with transaction(self._engine) as session:
                 sign_in.touch(session, person.session.id)
-        except OperationalError as error:
+        except DATABASE_AWAY as error:
             logger.warning("Could not note that %s was seen: %s", person.session.id, error)
 
     async def _turn_away(

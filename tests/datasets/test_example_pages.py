@@ -11,7 +11,7 @@ import pytest
 from app.datasets.importing import inspect_import, run_import
 from app.datasets.tables import ImportStatus
 from app.datasets.uploads import remove_abandoned_uploads
-from tests.support.uploads import MANY, all_examples, find
+from tests.support.uploads import MANY, all_examples, find, imported
 from tests.support.web import BASE_URL, OWNER, STRANGER, TEAMMATE, VIEWER, Client, Web
 
 TABLE = "Frage;Antwort;Nr\n" + "".join(f"Frage {i}?;<b>Antwort</b> {i};{i}\n" for i in range(30))
@@ -208,6 +208,18 @@ def test_a_report_names_every_row_and_offers_the_list(web: Web) -> None:
     assert owner.submit(f"{url}/delete").status_code == 303
     assert owner.get(url).status_code == 404
     assert not Path(web.storage.path("uploads", import_id)).exists()
+
+
+def test_many_examples_are_deleted_in_short_transactions(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.datasets.service.DELETE_AT_ONCE", 10)
+    project = web.project()
+    entry = imported(web.engine, web.storage, project.id, TABLE.replace("Frage;Antwort", "Q;A"))
+    assert len(all_examples(web.engine, project.id)) == 30
+    answer = web.client_for(OWNER).submit(f"/projects/{project.id}/imports/{entry.id}/delete")
+    assert answer.status_code == 303
+    assert all_examples(web.engine, project.id) == []
 
 
 def test_pages_of_a_long_list(web: Web) -> None:
