@@ -1,5 +1,6 @@
 """The loop in this process: what changes, what must not, and what it says."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from tests.support.run_folders import make_run_folder, recipe_for, sums
 from tests.support.tiny_models import KINDS, UNMARKED_TEMPLATE, make_tiny_model
 from tests.support.training_events import prepared_run, train_here
+from worker.training.batches import MicroBatch
 from worker.training.failures import TrainingFailureError
 from worker.training.model import base_sha256
 
@@ -170,3 +172,69 @@ def test_examples_without_any_answer_are_said(tiny_model: Path, tmp_path: Path) 
     with pytest.raises(TrainingFailureError) as caught:
         train_here(folder)
     assert caught.value.code == "no_usable_examples"
+
+
+def test_a_damaged_best_state_is_not_claimed_in_the_result(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=12, learning_rate=0.05, evaluations=6)
+    folder = make_run_folder(tmp_path / "run", recipe, sums(6), sums(5, first=60))
+    run, events = prepared_run(folder)
+    run.train()
+    best = run.state.best_step
+    assert best is not None
+    assert best < run.state.step
+    (folder / "checkpoints" / f"step-{best:08d}" / "adapter.safetensors").write_bytes(b"cut")
+    run.cleanup()
+    result = events.only("result")
+    assert result["best_step"] == result["steps"]
+    last = [e for e in events.of("metrics") if "validation_loss" in e["values"]][-1]
+    assert result["loss_after"] == pytest.approx(last["values"]["validation_loss"])
+
+
+def test_a_checkpoint_of_other_numbers_is_not_gone_on_from(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model, epochs=1), sums(6))
+    first, _ = prepared_run(folder)
+    first.numbers["torch"] = "1.0"
+    first.train()
+    assert list((folder / "checkpoints").glob("step-*"))
+    again, events = prepared_run(folder, fence=2)
+    assert events.only("plan")["resumed_from_step"] == 0
+    assert "begins anew" in events.only("log")["message"]
+    assert not list((folder / "checkpoints").glob("step-*"))
+    again.train()
+    third, _ = prepared_run(folder, fence=3)
+    assert third.state.step == again.total_steps
+
+
+def short_of_memory(total: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Let memory run short once: after a gradient was already added up."""
+    calls: list[MicroBatch] = []
+
+    def fails_once(batch: MicroBatch, *, scale: float) -> torch.Tensor:
+        calls.append(batch)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return total(batch, scale=scale)
+
+    return fails_once
+
+
+def test_short_memory_is_met_once_with_smaller_pieces_of_the_same_update(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=1, tokens_per_micro_batch=64)
+    values = []
+    for name in ("enough", "short"):
+        run, events = prepared_run(make_run_folder(tmp_path / name, recipe, sums(16)))
+        if name == "short":
+            monkeypatch.setattr(run.loss, "total", short_of_memory(run.loss.total))
+        run.train()
+        values.append(events.of("metrics")[0]["values"])
+        said = [entry["message"] for entry in events.of("log")]
+        assert len(said) == (name == "short")
+        assert run.state.reads_less_at_once == (name == "short")
+    for name in ("train_loss", "gradient_norm"):
+        assert values[0][name] == pytest.approx(values[1][name], rel=1e-4)

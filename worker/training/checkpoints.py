@@ -145,6 +145,11 @@ class CheckpointFolder:
             skipped.append(folder.name)
         return None
 
+    def discard_all(self) -> None:
+        """Let go of all checkpoints, the newest first: what is left is always a beginning."""
+        for folder in self._newest_first():
+            self._discard(folder)
+
     def load_step(self, step: int) -> Checkpoint | None:
         return self.load(self.folder / f"step-{step:08d}")
 
@@ -185,10 +190,13 @@ class CheckpointFolder:
                 needed.add(f"step-{best:08d}")
         for folder in folders:
             if folder.name not in needed:
-                # Renamed first, so that a kill in between leaves nothing that looks like one.
-                doomed = self.folder / f".tmp-old-{folder.name}-{self._fence}"
-                folder.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+                self._discard(folder)
+
+    def _discard(self, folder: Path) -> None:
+        # Renamed first, so that a kill in between leaves nothing that looks like one.
+        doomed = self.folder / f".tmp-old-{folder.name}-{self._fence}"
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _require_room(self, needed_bytes: int) -> None:
         free = shutil.disk_usage(self.folder).free

@@ -54,7 +54,8 @@ def disk_full(needed_bytes: int, free_bytes: int, details: str = "") -> Training
         "The disk of the machine that trains is full, so the progress could not be saved. "
         f"{needed_bytes:,} bytes are needed and {free_bytes:,} are free. "
         "What was saved before is unharmed.",
-        "Make room on that disk; the training then goes on from where it was last saved.",
+        "Make room on that disk, then press “Go on”: the training goes on from where it was last "
+        "saved.",
         details=details,
         permanent=False,
     )
@@ -106,6 +107,11 @@ def out_of_memory(details: str) -> TrainingFailureError:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY_MARKS)
+
+
 def describe(error: BaseException, free_bytes: int) -> TrainingFailureError:
     """Turn whatever ended the run into a failure that can be shown and stored."""
     if isinstance(error, TrainingFailureError):
@@ -113,8 +119,7 @@ def describe(error: BaseException, free_bytes: int) -> TrainingFailureError:
     details = "".join(traceback.format_exception(error))[-_DETAILS_LENGTH:]
     if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS:
         return disk_full(2 * 1024**2, free_bytes, details)
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY_MARKS):
+    if is_out_of_memory(error):
         return out_of_memory(details)
     return TrainingFailureError(
         "unexpected",

@@ -64,7 +64,7 @@ class TrainingRun:
         self.events.emit(
             "phase", phase="loading_model", message=f"Loading {recipe.base_model_name}"
         )
-        checkpoint = self.checkpoints.load_newest()
+        checkpoint = self._comparable(self.checkpoints.load_newest())
         self._setup_numbers(checkpoint)
         base = load_base(recipe, self.dtype, self.device)
         self.filling = self.chat.tokenizer.pad_token_id or 0
@@ -114,22 +114,13 @@ class TrainingRun:
 
     def _update(self, rows: list[int]) -> None:
         """One optimizer update: the mean loss over all answer tokens of these examples."""
-        state, table = self.state, self.tables.train
+        state = self.state
         started = time.perf_counter()
         step = state.step + 1
         rate = self._learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = [
-            lay_out(table, group, self.filling, self.device)
-            for group in divide(rows, table.lengths, self.recipe.tokens_per_micro_batch)
-        ]
-        answers = sum(len(batch.targets) for batch in batches)
-        total = 0.0
-        for batch in batches:
-            loss = self.loss.total(batch, scale=1.0 / answers)
-            loss.backward()
-            total += float(loss.detach())
+        total, answers, tokens = self._gradients(rows)
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_gradient_norm)
         )
@@ -143,7 +134,6 @@ class TrainingRun:
         largest = float(torch.nn.utils.get_total_norm(self.weights.values(), norm_type=math.inf))
         if not largest < _LARGEST_WEIGHT:
             raise failures.lost_its_way(step, f"a weight of the adapter ({largest:g})")
-        tokens = sum(batch.tokens for batch in batches)
         seconds = time.perf_counter() - started
         state.step = step
         state.updates_done += 1
@@ -155,6 +145,44 @@ class TrainingRun:
         state.span_answers += answers
         self.speed.add(seconds, tokens)
         self._report(rate, norm)
+
+    def _gradients(self, rows: list[int]) -> tuple[float, int, int]:
+        """Add up the gradient; where memory is short, once more with half as much at once."""
+        try:
+            return self._add_up_gradients(rows)
+        except (RuntimeError, MemoryError) as error:
+            if self.state.reads_less_at_once or not failures.is_out_of_memory(error):
+                raise
+        # Outside of the handler: what the first attempt held is free only now.
+        self.state.reads_less_at_once = True
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._log(
+            "warning",
+            "Memory ran short, so less is read at once from here on. What is learned stays the "
+            "same; it only takes longer.",
+        )
+        return self._add_up_gradients(rows)
+
+    def _add_up_gradients(self, rows: list[int]) -> tuple[float, int, int]:
+        """Return the loss, and how many answer tokens and tokens it was measured on."""
+        table = self.tables.train
+        batches = [
+            lay_out(table, group, self.filling, self.device)
+            for group in divide(rows, table.lengths, self._tokens_at_once())
+        ]
+        answers = sum(len(batch.targets) for batch in batches)
+        total = 0.0
+        for batch in batches:
+            loss = self.loss.total(batch, scale=1.0 / answers)
+            loss.backward()
+            total += float(loss.detach())
+        return total, answers, sum(batch.tokens for batch in batches)
+
+    def _tokens_at_once(self) -> int:
+        most = self.recipe.tokens_per_micro_batch
+        return most // 2 if self.state.reads_less_at_once else most
 
     def _evaluate_if_due(self) -> None:
         state = self.state
@@ -227,9 +255,8 @@ class TrainingRun:
         self.events.emit("phase", phase="saving", message="Saving what was learned")
         if base_sha256(self.model) != self.base_before:
             raise RuntimeError("the base model's weights changed during the training")
-        best_step = state.best_step or state.step
-        if best_step != state.step:
-            self._take_weights_of(best_step)
+        if state.best_step is not None and state.best_step != state.step:
+            self._take_weights_of(state.best_step)
         saved = save_adapter(self.run_folder, self.fence, self.model, self.chat, recipe)
         train, validation = self.tables.train.counts, self.tables.validation.counts
         self.events.emit(
@@ -237,7 +264,7 @@ class TrainingRun:
             loss_before=state.loss_before,
             loss_after=state.best_loss,
             train_loss=state.last_epoch_loss,
-            best_step=best_step,
+            best_step=state.best_step or state.step,
             steps=state.step,
             epochs=float(recipe.epochs),
             tokens_seen=state.tokens_seen,
@@ -274,6 +301,23 @@ class TrainingRun:
         examples = first_examples(data_file(self.run_folder, "validation"), SAMPLE_COUNT)
         self.samples = sample_questions(self.chat, examples, recipe.max_tokens_per_example)
 
+    def _comparable(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        """Return the checkpoint, unless going on from it would not end as one run here would."""
+        if checkpoint is None:
+            return None
+        begun_with = checkpoint.state["numbers"]
+        now = {"device": choose_device().type, "torch": str(torch.__version__)}
+        if all(begun_with[name] == value for name, value in now.items()):
+            return checkpoint
+        self.checkpoints.discard_all()
+        self._log(
+            "warning",
+            f"The training began with {begun_with['device']} and torch {begun_with['torch']}; this "
+            f"is {now['device']} and torch {now['torch']}, which calculates a little differently. "
+            "So the training begins anew.",
+        )
+        return None
+
     def _setup_numbers(self, checkpoint: Checkpoint | None) -> None:
         """Choose device, number format and threads, or take those that the run began with."""
         self.device = choose_device()
@@ -290,7 +334,7 @@ class TrainingRun:
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "device": self.device.type,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         }
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -320,7 +364,9 @@ class TrainingRun:
         checkpoint = self.checkpoints.load_step(step)
         if checkpoint is None:
             self._log("warning", f"The best state (step {step}) is damaged; the last one is kept.")
-            self.state.best_step = self.state.step
+            # What is said of the result must be true of the weights that are handed over.
+            self.model.eval()
+            self.state.best_step, self.state.best_loss = self.state.step, self._held_out_loss()
         else:
             self._take_weights(checkpoint)
 
@@ -357,7 +403,7 @@ class TrainingRun:
             self.loss,
             self.tables.validation,
             filling=self.filling,
-            most_tokens=self.recipe.tokens_per_micro_batch,
+            most_tokens=self._tokens_at_once(),
             device=self.device,
             check_stop=self._check_stop,
         )

@@ -23,6 +23,7 @@ class RunState:
         evaluated_step: the last step at which held-out questions were asked.
         epoch_loss: summed over the answer tokens of this epoch.
         span_loss: summed over the answer tokens since the last reported metrics.
+        reads_less_at_once: memory ran short once, so micro-batches are half as large since.
     """
 
     step: int = 0
@@ -42,6 +43,7 @@ class RunState:
     best_loss: float | None = None
     best_step: int | None = None
     peak_memory_bytes: int = 0
+    reads_less_at_once: bool = False
     base_answers: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
