@@ -1,5 +1,6 @@
 """Try it: conversations with a version of the model, beside its base model."""
 
+import time
 from dataclasses import dataclass
 from threading import Lock
 from typing import Annotated, Final, cast
@@ -260,5 +261,7 @@ def _asked(
 
 
 def _wait_for(live: LiveReplies, conversation: Conversation, seconds: float) -> None:
+    """Wait for all answers, but not longer than this for all of them together."""
+    deadline = time.monotonic() + seconds
     for reply in live.of_conversation(conversation.id):
-        reply.wait_until_done(seconds)
+        reply.wait_until_done(max(0.0, deadline - time.monotonic()))
