@@ -3,6 +3,7 @@
 import logging
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,10 @@ from app.storage.folders import Storage
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS: Final = 5.0
+# An answer that is being written ends first. The run is held for 30 seconds by now, and nobody
+# renews that before the training process is there.
+_LONGEST_WAIT_SECONDS: Final = 15.0
+_SECONDS_BETWEEN_LOOKS: Final = 0.25
 _ROOM_TO_WORK_BYTES: Final = 2 * 1024**3
 # Weights in fp32 where the hardware lacks bf16, and again while they are being loaded.
 _TIMES_THE_FILES: Final = 2
@@ -28,20 +33,37 @@ def make_room(settings: Settings, storage: Storage, recipe: Recipe) -> None:
     if free is None or free >= needed:
         return
     logger.info("%d bytes of memory are free, %d are wanted; asking the chat server.", free, needed)
-    token = ensure_inference_token(settings, storage)
     try:
-        httpx.post(
-            f"{settings.resolved_inference_url}/v1/release",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_SECONDS,
-        ).raise_for_status()
+        unload_chat_models(
+            settings.resolved_inference_url, ensure_inference_token(settings, storage)
+        )
     except httpx.HTTPError as error:
         logger.info("The chat server did not give memory back: %s", error)
 
 
+def unload_chat_models(url: str, token: str, longest_wait: float = _LONGEST_WAIT_SECONDS) -> bool:
+    """Have the chat server unload everything, and wait until it has; say whether it did in time.
+
+    Raises:
+        httpx.HTTPError: if it does not answer, or refuses.
+    """
+    deadline = time.monotonic() + longest_wait
+    with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS) as client:
+        client.post("/v1/release", headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+        # It answers before the models are gone: first comes the end of what is being written.
+        while client.get("/health").raise_for_status().json()["loaded"]:
+            if time.monotonic() > deadline:
+                logger.info("The chat server still holds models after %.0f s.", longest_wait)
+                return False
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True
+
+
 def free_memory_bytes() -> int | None:
     """Return the free memory of the device that trains; None if it cannot be found out."""
-    return _free_gpu_bytes() or _free_ram_bytes()
+    free = _free_gpu_bytes()
+    # A full GPU has 0 bytes free, which is an answer too.
+    return free if free is not None else _free_ram_bytes()
 
 
 def _weights_bytes(folder: Path) -> int:
