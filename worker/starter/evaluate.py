@@ -118,8 +118,9 @@ def _record(folder: Path) -> dict[str, Any]:
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     sizes = [file.stat().st_size for file in folder.iterdir()]
     return {
-        **training["figures"],
+        # The plan names a number of tokens too; what counts is how many it really was.
         **training["plan"],
+        **training["figures"],
         "device": training["device"],
         "megabytes": f"{sum(sizes) / 1e6:.1f}",
     }
