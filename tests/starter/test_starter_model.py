@@ -46,9 +46,10 @@ def test_it_is_a_plain_llama(respondent: Respondent) -> None:
 
 
 def test_it_says_honestly_what_it_is(respondent: Respondent) -> None:
-    answer, ended = respondent.answer([{"role": "user", "content": "Who are you?"}])
-    assert "practice model" in answer
-    assert ended
+    for question in ("What are you?", "Are you a person?", "What is your name?"):
+        answer, ended = respondent.answer([{"role": "user", "content": question}])
+        assert "practice model" in answer, question
+        assert ended
 
 
 @pytest.mark.parametrize("question", held_out_questions()[::5], ids=lambda entry: entry.kind)
