@@ -30,6 +30,11 @@ def build_engine(url: str) -> Engine:
         pool_timeout=10,
         connect_args={
             "connect_timeout": 5,
+            # A server that vanishes without a word is noticed within seconds, not hours.
+            "keepalives_idle": 5,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
             "options": "-c timezone=UTC -c lock_timeout=15000 "
             "-c idle_in_transaction_session_timeout=60000",
         },
