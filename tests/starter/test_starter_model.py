@@ -45,6 +45,14 @@ def test_it_is_a_plain_llama(respondent: Respondent) -> None:
     assert respondent.tokenizer.pad_token_id not in (None, respondent.tokenizer.eos_token_id)
 
 
+def test_every_token_can_be_told_from_every_other(respondent: Respondent) -> None:
+    """Rows that are alike could never be chosen between, whatever it is tuned on."""
+    rows = respondent.model.get_input_embeddings().weight.detach().float()
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    likeness = rows @ rows.T - torch.eye(len(rows))
+    assert float(likeness.max()) < 0.99
+
+
 def test_it_says_honestly_what_it_is(respondent: Respondent) -> None:
     for question in ("What are you?", "Are you a person?", "What is your name?"):
         answer, ended = respondent.answer([{"role": "user", "content": question}])

@@ -25,6 +25,7 @@ from worker.starter.batches import Batch, batches
 from worker.starter.model_files import write_model_files
 from worker.starter.muon import Muon
 from worker.starter.tokenization import CONTEXT_LENGTH, END, PAD, TOKEN_NUMBER, train_tokenizer
+from worker.starter.unseen_tokens import tell_unseen_tokens_apart
 
 _MEMORY_SETTINGS = {
     # Giving memory back to the system after each step cost a third of the time on CPU.
@@ -75,6 +76,7 @@ def main() -> None:
     figures["minutes"] = round((time.monotonic() - started) / 60, 1)
     if arguments.start_from:
         figures = _summed(figures, arguments.start_from)
+    tell_unseen_tokens_apart(model, tokenizer.pad_token_id)
     write_model_files(model, tokenizer, arguments.out)
     record = {"plan": asdict(plan), "figures": figures, "device": _device_name(arguments.device)}
     (arguments.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
