@@ -107,8 +107,8 @@ def _base_model_hint(counts: Counts) -> str:
 
 def _training_hint(counts: Counts) -> str:
     if counts.active_run_id:
-        doing = "waiting" if counts.waiting else "in training"
-        return f"Version {counts.active_version} {doing}"
+        # One word for both: an open page of the run renews the run, not this line.
+        return f"Version {counts.active_version} on its way"
     return "Stopped by a problem" if counts.last_run_failed else ""
 
 

@@ -58,5 +58,5 @@ def test_the_next_step(counts: Counts, current: str, label: str) -> None:
 def test_hints_are_in_plain_words() -> None:
     counts = replace(READY, active_run_id="r", active_version=3, waiting=True, versions=2)
     hints = [step.hint for step in progress("abc", counts).steps]
-    assert hints == ["200 examples", "Tailor Starter", "Version 3 waiting", "", "2 versions"]
+    assert hints == ["200 examples", "Tailor Starter", "Version 3 on its way", "", "2 versions"]
     assert progress("abc", counts).steps[2].url == "/projects/abc/runs/r"
