@@ -21,7 +21,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from playwright.sync_api import Page, expect  # noqa: E402
+from playwright.sync_api import Page, ViewportSize, expect  # noqa: E402
 
 from tests.support.browser import chromium  # noqa: E402
 from tests.support.crawling import crawl, kind_of  # noqa: E402
@@ -32,7 +32,10 @@ from tests.support.running_tailor import running_tailor  # noqa: E402
 SAMPLES: Final = REPOSITORY / "app" / "projects" / "samples"
 IMAGES: Final = REPOSITORY / "docs" / "images"
 MOST_BYTES: Final = 250 * 1024
-DESK: Final = {"width": 1440, "height": 900}
+DESK: Final[ViewportSize] = {"width": 1440, "height": 900}
+# As high as what the picture is about: a run down to its curve, two questions with their answers.
+RUN: Final[ViewportSize] = {"width": 1440, "height": 1330}
+CHAT: Final[ViewportSize] = {"width": 1440, "height": 1130}
 SIZES: Final = ({"width": 390, "height": 844}, {"width": 768, "height": 1024}, DESK)
 QUESTIONS: Final = ("Do you open on Sundays?", "My new bowl came broken. What do I do?")
 
@@ -67,11 +70,14 @@ def _take_for_readme(house: House) -> tuple[str, ...]:
         project = maker.try_sample("brand_voice")
         run = maker.start_training(project, "Balanced")
         _wait_for_a_curve(maker.page)
+        maker.page.set_viewport_size(RUN)
         _take(maker.page, IMAGES / "training.png")
+        maker.page.set_viewport_size(DESK)
         maker.wait_for_the_end()
         report = _import_a_sheet(maker)
         _take(maker.page, IMAGES / "examples.png")
         _ask(maker, project)
+        maker.page.set_viewport_size(CHAT)
         _take(maker.page, IMAGES / "chat.png")
         return "/", project, run, report, urlpath(maker.page.url)
 
@@ -113,14 +119,10 @@ def _ask(maker: Maker, project: str) -> None:
         maker.ask(question)
 
 
-def _take(page: Page, file: Path, at: str = "") -> None:
+def _take(page: Page, file: Path) -> None:
     """Take what is on the screen; a picture that is too large for a README is an error."""
     page.evaluate("document.activeElement?.blur()")
-    if at:
-        page.locator(at).scroll_into_view_if_needed()
-        page.evaluate("place => document.querySelector(place).scrollIntoView()", at)
-    else:
-        page.evaluate("scrollTo(0, 0)")
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=file)
     size = file.stat().st_size
     if size > MOST_BYTES:
@@ -146,7 +148,8 @@ def _take_whole(page: Page, file: Path) -> None:
 
 
 def _file_name(path: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", kind_of(path)).strip("-") or "home"
+    name = kind_of(path).replace("*", "one")
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "home"
 
 
 def urlpath(url: str) -> str:
