@@ -21,6 +21,7 @@ from app.web import run_feed, sse
 from app.web.run_feed import RunFeed, Watcher
 from app.web.run_views import RunViews
 from app.web.sse import Outbox, last_seen
+from tests.support.asynchronous import run_in_thread
 from tests.support.runs import examples, get_run, queue_run
 from tests.support.serving import free_port, served
 from tests.support.waiting import wait_until
@@ -123,7 +124,7 @@ def with_feed(
     async def main() -> None:
         await scenario(RunFeed(web.engine, views or RunViews()))
 
-    asyncio.run(main())
+    run_in_thread(main())
 
 
 async def look(feed: RunFeed) -> None:
@@ -195,8 +196,8 @@ def test_five_hundred_pages_cost_the_database_what_one_does(web: Web, run: Run) 
             assert len(page.views) == 2
         return costs
 
-    one = asyncio.run(cost_of(1))
-    many = asyncio.run(cost_of(500))
+    one = run_in_thread(cost_of(1))
+    many = run_in_thread(cost_of(500))
     assert [len(statements) for statements in many] == [len(statements) for statements in one]
     # The quiet look in the middle: the states of all runs, and the queue, since this one waits.
     quiet = [statement for statement in many[1] if not statement.startswith("BEGIN")]
@@ -289,7 +290,7 @@ def test_a_page_that_cannot_keep_up_is_let_go() -> None:
         # Closed with nothing more, so that the browser comes back and says what it has.
         return [message async for message in outbox.messages()]
 
-    assert len(asyncio.run(main())) < 300
+    assert len(run_in_thread(main())) < 300
 
 
 def read_events(address: str, client_cookies: dict[str, str], until: str, **headers: str) -> str:
