@@ -106,7 +106,7 @@ def loss_chart(
     held_out_line = _line(_thin(held_out), place)
     if training_line and held_out_line:
         training_line, held_out_line = _apart(training_line, held_out_line)
-    digits = max(0, -math.floor(math.log10(y_marks[1] - y_marks[0])))
+    digits = _digits(y_marks[1] - y_marks[0])
     return LossChart(
         training=training_line,
         held_out=held_out_line,
@@ -165,6 +165,12 @@ def _apart(first: Line, second: Line, distance: float = 16) -> tuple[Line, Line]
 
 def _moved(line: Line, shift: float) -> Line:
     return Line(line.path, line.points, line.end, line.end_label, round(line.end_y + shift, 1))
+
+
+def _digits(step: float) -> int:
+    """How many decimals tell marks apart that stand so far from each other: 2.5 needs one."""
+    digits = max(0, -math.floor(math.log10(step)))
+    return digits if abs(round(step, digits) - step) < step / 100 else digits + 1
 
 
 def _round_marks(low: float, high: float, count: int) -> list[float]:

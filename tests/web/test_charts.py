@@ -37,6 +37,11 @@ def test_ticks_are_round_and_enclose_the_values() -> None:
     assert [tick.label for tick in chart.y_ticks] == ["0.25", "0.30", "0.35", "0.40", "0.45"]
 
 
+def test_ticks_say_what_they_stand_for() -> None:
+    chart = loss_chart([(0, 9.4), (10, 1.7)], [])
+    assert [tick.label for tick in chart.y_ticks] == ["0.0", "2.5", "5.0", "7.5", "10.0"]
+
+
 @pytest.mark.parametrize(
     "training", [[], [(1.0, 2.5)], [(1.0, 2.5), (2.0, 2.5)], [(1.0, float("nan")), (2.0, 2.5)]]
 )
