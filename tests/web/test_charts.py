@@ -38,7 +38,7 @@ def test_ticks_are_round_and_enclose_the_values() -> None:
 
 
 def test_ticks_say_what_they_stand_for() -> None:
-    chart = loss_chart([(0, 9.4), (10, 1.7)], [])
+    chart = loss_chart([(0, 9.4), (10, 0.7)], [])
     assert [tick.label for tick in chart.y_ticks] == ["0.0", "2.5", "5.0", "7.5", "10.0"]
 
 
