@@ -16,7 +16,7 @@ def all_of_project(session: Session, project_id: str) -> list[tuple[Adapter, Run
         .where(Adapter.project_id == project_id)
         .order_by(Adapter.version_number.desc())
     )
-    return [(adapter, run) for adapter, run in rows.tuples()]
+    return [(adapter, run) for adapter, run in rows]
 
 
 def by_number(
@@ -28,4 +28,5 @@ def by_number(
         .join(BaseModel, BaseModel.id == Adapter.base_model_id)
         .where(Adapter.project_id == project_id, Adapter.version_number == number)
     )
-    return rows.tuples().one_or_none()
+    row = rows.one_or_none()
+    return None if row is None else (row[0], row[1], row[2])
