@@ -9,7 +9,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.support.run_folders import make_run_folder, recipe_for, sums
+from tests.support.run_folders import conversation, make_run_folder, recipe_for, sums
 from tests.support.tiny_models import KINDS, UNMARKED_TEMPLATE, make_tiny_model
 from tests.support.training_events import prepared_run, train_here
 from worker.training.batches import MicroBatch
@@ -17,7 +17,9 @@ from worker.training.failures import TrainingFailureError
 from worker.training.model import base_sha256
 
 
-def test_the_base_stays_to_the_bit_and_the_adapter_learns(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_base_stays_to_the_bit_and_the_adapter_learns(
+    tiny_model: Path, number_format: torch.dtype, tmp_path: Path
+) -> None:
     recipe = recipe_for(tiny_model, epochs=8, learning_rate=0.02)
     folder = make_run_folder(tmp_path / "run", recipe, sums(12), sums(6, first=50))
     run, events = prepared_run(folder)
@@ -27,8 +29,9 @@ def test_the_base_stays_to_the_bit_and_the_adapter_learns(tiny_model: Path, tmp_
     assert base_sha256(run.model) == before
     for name, weight in run.model.get_base_model().named_parameters():
         if "lora_" not in name:
+            assert weight.dtype == number_format
             original = on_disk[name.replace(".base_layer", "")]
-            assert torch.equal(weight.to(original.dtype), original)
+            assert torch.equal(weight, original.to(number_format))
     run.cleanup()
     result = events.only("result")
     assert result["loss_after"] < 0.8 * result["loss_before"]
@@ -76,9 +79,8 @@ def test_each_kind_of_model_is_trained_and_read_back_by_plain_peft(
     ).eval()
     ids = torch.arange(20)[None]
     run.model.eval()
-    if events.only("result")["best_step"] == run.state.step:
-        with torch.no_grad():
-            assert torch.equal(plain(ids).logits, run.model(ids).logits)
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, run.model(ids).logits)
 
 
 def test_micro_batches_do_not_change_the_result(tiny_model: Path, tmp_path: Path) -> None:
@@ -102,9 +104,7 @@ def test_nothing_held_out_keeps_the_last_weights(tiny_model: Path, tmp_path: Pat
 
 
 def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path) -> None:
-    # Learned by heart within a few steps, so the held-out loss rises again.
-    recipe = recipe_for(tiny_model, epochs=12, learning_rate=0.05, evaluations=6)
-    folder = make_run_folder(tmp_path / "run", recipe, sums(6), sums(5, first=60))
+    folder = _run_that_gets_worse(tiny_model, tmp_path)
     events = train_here(folder)
     losses = {
         e["step"]: e["values"]["validation_loss"]
@@ -112,6 +112,7 @@ def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path
         if "validation_loss" in e["values"] and e["step"]
     }
     best = min(losses, key=lambda step: losses[step])
+    assert best < max(losses)
     result = events.only("result")
     assert result["best_step"] == best
     assert result["loss_after"] == losses[best]
@@ -121,6 +122,15 @@ def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path
         next(w for n, w in sorted(saved.items()) if "layers.0.mlp.up_proj.lora_B" in n),
         next(w for n, w in sorted(kept.items()) if "layers.0.mlp.up_proj.lora_B" in n),
     )
+
+
+def _run_that_gets_worse(base_model: Path, folder: Path) -> Path:
+    """A run whose held-out examples contradict what it learns: the better it learns, the worse."""
+    recipe = recipe_for(base_model, epochs=12, learning_rate=0.02, evaluations=12)
+    contrary = [
+        conversation(i, f"What is {i} and {i % 7}?", f"Never {i} nor {i + 3}!") for i in range(6)
+    ]
+    return make_run_folder(folder / "run", recipe, sums(6), contrary)
 
 
 def test_numbers_beyond_calculation_stop_the_run_and_keep_what_was_saved(
@@ -177,8 +187,7 @@ def test_examples_without_any_answer_are_said(tiny_model: Path, tmp_path: Path) 
 def test_a_damaged_best_state_is_not_claimed_in_the_result(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_for(tiny_model, epochs=12, learning_rate=0.05, evaluations=6)
-    folder = make_run_folder(tmp_path / "run", recipe, sums(6), sums(5, first=60))
+    folder = _run_that_gets_worse(tiny_model, tmp_path)
     run, events = prepared_run(folder)
     run.train()
     best = run.state.best_step

@@ -299,14 +299,17 @@ def test_many_random_kills(tailor: Tailor) -> None:
                 or all(get_run(tailor.engine, run_id).finished_at for run_id in runs)
             ),
             timeout=_SECONDS,
-            what="a training process",
+            what=f"a training process; {tailor.logs()}",
         )
         if training is True:
             break
         time.sleep(chance.uniform(0.0, 3.0))
         targets = [*(training or []), *worker.pool_pids(), worker.pid]
+        victim = chance.choice(targets)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(targets), signal.SIGKILL)
+            os.kill(victim, signal.SIGKILL)
+        # A killed process lives on for a moment, and a worker that seems alive is not replaced.
+        wait_until_gone([victim], 10)
         if not worker.is_alive or chance.random() < 0.2:
             worker.stop()
             worker = tailor.worker()
