@@ -97,7 +97,7 @@ CHOICES: Final = (
     Choice(
         "max_tokens_per_example",
         "Longest example (tokens)",
-        "Longer ones lose the beginning of their question; a token is about four letters.",
+        "Of longer ones only the end of the question is read; a token is about four letters.",
         32,
         131_072,
     ),

@@ -44,6 +44,8 @@ class Recipe(BaseModel):
     """Absolute folder of the base model's files on the machine that trains."""
     base_model_fingerprint: str
     """SHA-256 over the base model's files; a run refuses a model that changed."""
+    snapshot_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the frozen examples; a run refuses others."""
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """One number that fixes every random choice."""
     rank: int = Field(ge=1, le=256)
@@ -62,7 +64,7 @@ class Recipe(BaseModel):
     tokens_per_micro_batch: int = Field(default=4096, ge=64, le=1_048_576)
     """Most tokens, padding included, that go through the model at once."""
     max_tokens_per_example: int = Field(ge=32, le=1_048_576)
-    """Longer examples lose the beginning of their question, never a part of their answer."""
+    """Of longer examples what comes before the answer is shortened, never the answer."""
     evaluations: int = Field(default=5, ge=1, le=100)
     """How often the held-out questions are asked during the run, the last time at its end."""
     seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)

@@ -135,8 +135,8 @@ def data_sentence(examples_cut: int, examples_left_out: int) -> str:
     parts = []
     if examples_cut:
         parts.append(
-            f"{_examples(examples_cut)} too long to read at once; the beginning of the question "
-            "was cut, never the answer."
+            f"{_examples(examples_cut)} too long to read at once; what comes before the answer was "
+            "shortened, never the answer."
         )
     if examples_left_out:
         parts.append(

@@ -179,7 +179,7 @@ def start_run(
     run = Run(id=frozen.run_id, requested_by_id=user.id if user else None, event_count=0)
     try:
         project = repository.lock_project(session, project.id)
-        recipe = make_recipe(base_model, preset, choices, snapshot.train_count)
+        recipe = make_recipe(base_model, preset, choices, snapshot)
         storage.require_room(_room_for(recipe, base_model))
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
         _queue(session, run, project, recipe, base_model, snapshot)
@@ -289,10 +289,10 @@ def _queue(
 
 
 def make_recipe(
-    model: BaseModel, preset: Preset, choices: RecipeChoices, train_count: int
+    model: BaseModel, preset: Preset, choices: RecipeChoices, snapshot: Snapshot
 ) -> Recipe:
     """Return the recipe that the rules and an expert's choices make together."""
-    fitted = settings_for(model, preset, train_count)
+    fitted = settings_for(model, preset, snapshot.train_count)
     chosen = choices.model_dump(exclude_none=True)
     settings = fitted.model_dump() | chosen
     if "rank" in chosen:
@@ -303,6 +303,7 @@ def make_recipe(
         base_model_name=model.name,
         base_model_folder=Path(model.folder or ""),
         base_model_fingerprint=model.fingerprint or "",
+        snapshot_sha256=snapshot.sha256,
         **settings,
     )
 

@@ -40,6 +40,7 @@ def test_half_a_gigabyte_takes_no_memory(tmp_path: Path) -> None:
         "base_model_name": "Base",
         "base_model_folder": "/b",
         "base_model_fingerprint": "f",
+        "snapshot_sha256": "0" * 64,
         "rank": 8,
         "alpha": 16,
         "learning_rate": 0.001,

@@ -74,8 +74,8 @@ def test_without_held_out_examples_it_says_so() -> None:
 def test_cut_and_left_out_examples_are_told() -> None:
     assert data_sentence(0, 0) == ""
     assert data_sentence(1, 1_200) == (
-        "1 example was too long to read at once; the beginning of the question was cut, never "
-        "the answer. 1,200 examples were left out, because the answer was too long or empty."
+        "1 example was too long to read at once; what comes before the answer was shortened, "
+        "never the answer. 1,200 examples were left out, because the answer was too long or empty."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.base_models.files import fingerprint
 from app.runs.recipe import Preset, Recipe
+from worker.training.examples import data_sha256
 
 JsonObject = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,6 +42,7 @@ def recipe_for(base_model: Path, **changes: Any) -> Recipe:  # noqa: ANN401 (fie
         "base_model_name": "tiny model",
         "base_model_folder": base_model.resolve(),
         "base_model_fingerprint": fingerprint(base_model),
+        "snapshot_sha256": "0" * 64,
         "rank": 4,
         "alpha": 8,
         "learning_rate": 5e-3,
@@ -59,10 +61,11 @@ def make_run_folder(
     validation: Sequence[JsonObject] = (),
 ) -> Path:
     (folder / "data").mkdir(parents=True)
-    (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
     for name, examples in (("train", train), ("validation", validation)):
         lines = "".join(json.dumps(example) + "\n" for example in examples)
         (folder / "data" / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    recipe = recipe.model_copy(update={"snapshot_sha256": data_sha256(folder)})
+    (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
     return folder
 
 

@@ -17,7 +17,7 @@ def _one_thread() -> None:
 def number_format(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
     """Each format that the loop may choose for the base, whichever is faster on this machine."""
     dtype: torch.dtype = request.param
-    monkeypatch.setattr("worker.training.loop.choose_dtype", lambda _: dtype)
+    monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: dtype)
     return dtype
 
 

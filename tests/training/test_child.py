@@ -97,7 +97,7 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_spares_the_last_checkpoint(
     assert code == 0, errors
     before = sorted(p.name for p in (folder / "checkpoints").iterdir())
     # The same run again, with more to do and no file of more than 20 kB allowed.
-    recipe = recipe_for(tiny_model, epochs=2)
+    recipe = Recipe.read(folder).model_copy(update={"epochs": 2})
     (folder / "recipe.json").write_text(recipe.model_dump_json())
     code, events, errors = run_child(folder, fence=2, largest_file=20_000)
     assert code == 3, errors
@@ -108,13 +108,28 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_spares_the_last_checkpoint(
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == before
 
 
-@pytest.mark.parametrize("broken", ["recipe", "data"])
-def test_a_fault_nobody_foresaw_is_still_an_event(
-    tiny_model: Path, tmp_path: Path, broken: str
+@pytest.mark.parametrize("changed", ["a byte", "cut off", "gone"])
+def test_examples_that_changed_since_they_were_frozen_are_not_learned(
+    tiny_model: Path, tmp_path: Path, changed: str
 ) -> None:
     folder = new_run(tmp_path / "run", recipe_for(tiny_model))
-    path = folder / ("recipe.json" if broken == "recipe" else "data/train.jsonl")
-    path.write_text("{")
+    data = folder / "data" / "train.jsonl"
+    match changed:
+        case "a byte":
+            data.write_text(data.read_text().replace("It is 6", "It is 5", 1))
+        case "cut off":
+            data.write_bytes(data.read_bytes()[:-40])
+        case _:
+            data.unlink()
+    code, events, _ = run_child(folder)
+    assert code == 3
+    assert (events[-1]["code"], events[-1]["permanent"]) == ("data_changed", True)
+    assert "examples" in events[-1]["reason"]
+
+
+def test_a_fault_nobody_foresaw_is_still_an_event(tiny_model: Path, tmp_path: Path) -> None:
+    folder = new_run(tmp_path / "run", recipe_for(tiny_model))
+    (folder / "recipe.json").write_text("{")
     code, events, _ = run_child(folder)
     assert code == 3
     assert events[-1]["code"] == "unexpected"

@@ -1,7 +1,8 @@
 """How well the model does on what it has not learned from: a loss, and answers to look at."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from worker.training.batches import divide, lay_out
 from worker.training.chat_templates import ChatFormat, UnusableConversationError
 from worker.training.examples import Example, Message
 from worker.training.loss import AnswerLoss
+from worker.training.memory import MemoryBudget
 from worker.training.tokens import TokenTable
 
 SAMPLE_COUNT: Final = 3
@@ -26,6 +28,85 @@ class SampleQuestion:
     question: str
     expected: str
     prompt_ids: list[int]
+
+
+class Evaluator:
+    """Asks the model, and the base model within it, what was held back.
+
+    Nothing that is learned depends on having asked: the model stands in evaluation mode for as
+    long as it takes, and no random number is drawn.
+
+    Args:
+        model: the base model that wears the adapter.
+        loss: what is measured.
+        chat: how a question is put to this model.
+        table: the held-out rows.
+        samples: the questions whose answers are shown.
+        filling: the token that fills rows up.
+        budget: how much may be read at once.
+        check_stop: raises StoppedError when the run is asked to stop.
+    """
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 (peft ships no types)
+        loss: AnswerLoss,
+        chat: ChatFormat,
+        table: TokenTable,
+        samples: list[SampleQuestion],
+        filling: int,
+        budget: MemoryBudget,
+        check_stop: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._loss = loss
+        self._chat = chat
+        self._table = table
+        self._filling = filling
+        self._budget = budget
+        self._check_stop = check_stop
+        self.samples = samples
+
+    def loss(self) -> float:
+        """Return the mean loss over all held-out answer tokens."""
+        device = next(self._model.parameters()).device
+        with self._asking():
+            return self._budget.within(
+                lambda most_tokens: held_out_loss(
+                    self._loss,
+                    self._table,
+                    filling=self._filling,
+                    most_tokens=most_tokens,
+                    device=device,
+                    check_stop=self._check_stop,
+                )
+            )
+
+    def answers(self) -> list[str]:
+        """Return the most likely answer to each sample question."""
+        with self._asking():
+            return [
+                answer(self._model, self._chat, sample.prompt_ids, self._check_stop)
+                for sample in self.samples
+            ]
+
+    def base_loss(self) -> float:
+        """Return the loss of the base model, as if nothing had been learned."""
+        with self._model.disable_adapter():
+            return self.loss()
+
+    def base_answers(self) -> list[str]:
+        """Return what the base model answers to the sample questions."""
+        with self._model.disable_adapter():
+            return self.answers()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        self._model.eval()
+        try:
+            yield
+        finally:
+            self._model.train()
 
 
 @torch.no_grad()

@@ -8,6 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from app.runs.recipe import Recipe
+from worker.training import failures
+
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 _CHUNK_BYTES = 1024 * 1024
@@ -50,16 +53,26 @@ def read_examples(path: Path) -> Iterator[Example]:
                 yield Example(text=entry["text"])
 
 
+def check_data(run_folder: Path, recipe: Recipe) -> None:
+    """Refuse examples that are not those which were frozen for this run.
+
+    Raises:
+        TrainingFailureError: if a file was changed, cut off or lost.
+    """
+    found = data_sha256(run_folder)
+    if found != recipe.snapshot_sha256:
+        raise failures.data_changed(f"SHA-256 {found}, expected {recipe.snapshot_sha256}")
+
+
 def first_examples(path: Path, count: int) -> list[Example]:
     return list(islice(read_examples(path), count))
 
 
 def data_sha256(run_folder: Path) -> str:
-    """Return the SHA-256 over the bytes of all splits, in their order."""
+    """Return the SHA-256 over the bytes of all splits, in their order, as they were frozen."""
     digest = hashlib.sha256()
     for split in SPLITS:
         path = data_file(run_folder, split)
-        digest.update(f"{split}\n".encode())
         if path.exists():
             with path.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):

@@ -72,6 +72,16 @@ def no_usable_examples(left_out: int) -> TrainingFailureError:
     )
 
 
+def data_changed(details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "data_changed",
+        "The copy of your examples that this training was started with has been changed or "
+        "damaged since. The examples of your project are not touched by this.",
+        "Start again: the examples are copied anew, as they are now.",
+        details=details,
+    )
+
+
 def base_model_missing(name: str, details: str) -> TrainingFailureError:
     return TrainingFailureError(
         "base_model_missing",
@@ -92,8 +102,8 @@ def base_model_changed(name: str, details: str) -> TrainingFailureError:
 
 def base_model_refused(name: str, why: str) -> TrainingFailureError:
     return TrainingFailureError(
-        "base_model_missing",
-        f"The base model {name} is not safe to load: {why}.",
+        "base_model_refused",
+        f"The base model {name} is not safe to load. {why}",
         "Choose another base model.",
     )
 

@@ -1,34 +1,16 @@
 """The base model, loaded without trusting it, frozen, and wearing a fresh adapter."""
 
 import hashlib
-import json
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.base_models.files import UnreadableModelError, fingerprint
+from app.base_models.safety import UnsafeModelError, check_folder
 from app.runs.recipe import Recipe
 from worker.training import failures
-
-# Keys with which a configuration can make transformers fetch or run code that is not its own.
-_REFUSED_KEYS: Final = (
-    "auto_map",
-    "_attn_implementation",
-    "_attn_implementation_internal",
-    "_attn_implementation_autoset",
-    "_experts_implementation",
-    "_experts_implementation_internal",
-    "attn_implementation",
-    "experts_implementation",
-    "custom_pipelines",
-    "trust_remote_code",
-    "use_kernels",
-    "quantization_config",
-)
-_CHECKED_FILES: Final = ("config.json", "tokenizer_config.json", "generation_config.json")
 
 
 def check_base_model(recipe: Recipe) -> None:
@@ -40,39 +22,15 @@ def check_base_model(recipe: Recipe) -> None:
     folder, name = recipe.base_model_folder, recipe.base_model_name
     try:
         found = fingerprint(folder)
+        if found != recipe.base_model_fingerprint:
+            details = f"fingerprint {found}, expected {recipe.base_model_fingerprint}"
+            raise failures.base_model_changed(name, details)
+        # It was checked when it came; whoever puts a folder in its place meets the same rules.
+        check_folder(folder)
+    except UnsafeModelError as error:
+        raise failures.base_model_refused(name, error.why) from error
     except (OSError, UnreadableModelError) as error:
         raise failures.base_model_missing(name, str(error)) from error
-    if found != recipe.base_model_fingerprint:
-        raise failures.base_model_changed(
-            name, f"fingerprint {found}, expected {recipe.base_model_fingerprint}"
-        )
-    for file_name in _CHECKED_FILES:
-        if (folder / file_name).exists():
-            _refuse_dangerous_keys(folder / file_name, name)
-
-
-def _refuse_dangerous_keys(path: Path, name: str) -> None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise failures.base_model_missing(name, f"{path.name}: {error}") from error
-    if (key := _find_refused(content)) is not None:
-        raise failures.base_model_refused(name, f"its {path.name} asks for “{key}”")
-
-
-def _find_refused(content: object) -> str | None:
-    """Return a refused key that is set anywhere in a configuration."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            if key in _REFUSED_KEYS and value not in (None, False, [], {}):
-                return str(key)
-            if (inner := _find_refused(value)) is not None:
-                return inner
-    elif isinstance(content, list):
-        for value in content:
-            if (inner := _find_refused(value)) is not None:
-                return inner
-    return None
 
 
 def load_tokenizer(recipe: Recipe) -> Tokenizer:

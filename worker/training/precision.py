@@ -1,4 +1,4 @@
-"""Which number format the frozen weights take on this machine, found out by trying.
+"""The arithmetic of a run: device, number format and threads, found out by trying and then kept.
 
 What a processor claims is not enough: without AMX, oneDNN's bf16 products can be slower than fp32
 ones on the very machines that list avx512_bf16. So both are tried, and the processor time that they
@@ -7,13 +7,68 @@ stored with the first checkpoint, because a run that goes on has to go on in the
 """
 
 import time
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import torch
 
 _SIZE: Final = 512
 _ROUNDS: Final = 12
 _WORTH_IT: Final = 1.5
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """With what a run calculates. Another arithmetic rounds differently, so a run keeps its own.
+
+    Attributes:
+        dtype: the number format of the frozen weights; the adapter is float32 always.
+        threads: how many take part in one calculation on a processor.
+        torch_version: the library that calculates.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    threads: int
+    torch_version: str
+
+    @classmethod
+    def choose(cls) -> Self:
+        """Return what suits this machine best."""
+        device = choose_device()
+        return cls(device, choose_dtype(device), torch.get_num_threads(), str(torch.__version__))
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Return what a run began with."""
+        return cls(
+            torch.device(content["device"]),
+            getattr(torch, content["dtype"]),
+            int(content["threads"]),
+            str(content["torch"]),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "device": self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "threads": self.threads,
+            "torch": self.torch_version,
+        }
+
+    def can_go_on_here(self) -> bool:
+        """Say whether this machine can calculate just as the one on which the run began."""
+        return (self.device.type, self.torch_version) == (
+            choose_device().type,
+            str(torch.__version__),
+        )
+
+    def apply(self) -> None:
+        """Calculate like this from here on, and the same each time."""
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        # Part of that mode, meant for finding faults: it would write to all memory once more.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def choose_device() -> torch.device:

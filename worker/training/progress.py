@@ -23,7 +23,7 @@ class RunState:
         evaluated_step: the last step at which held-out questions were asked.
         epoch_loss: summed over the answer tokens of this epoch.
         span_loss: summed over the answer tokens since the last reported metrics.
-        reads_less_at_once: memory ran short once, so micro-batches are half as large since.
+        memory_halvings: how often memory ran short, each of which halved the micro-batches.
     """
 
     step: int = 0
@@ -43,8 +43,38 @@ class RunState:
     best_loss: float | None = None
     best_step: int | None = None
     peak_memory_bytes: int = 0
-    reads_less_at_once: bool = False
+    memory_halvings: int = 0
     base_answers: list[str] = field(default_factory=list)
+
+    def count_update(self, loss: float, answers: int, tokens: int, seconds: float) -> None:
+        """Take note of one update: its mean loss over so many answer tokens, and what it took."""
+        self.step += 1
+        self.updates_done += 1
+        self.tokens_seen += tokens
+        self.seconds += seconds
+        self.epoch_loss += loss * answers
+        self.epoch_answers += answers
+        self.span_loss += loss * answers
+        self.span_answers += answers
+
+    def end_epoch(self) -> None:
+        """Begin the next pass over the examples."""
+        self.epoch += 1
+        self.updates_done = 0
+        self.last_epoch_loss = self.epoch_loss / max(self.epoch_answers, 1)
+        self.epoch_loss, self.epoch_answers = 0.0, 0
+
+    def end_span(self) -> float:
+        """Return the mean loss since the last point of the curve, and begin the next."""
+        loss = self.span_loss / max(self.span_answers, 1)
+        self.span_loss, self.span_answers = 0.0, 0
+        return loss
+
+    def note_held_out_loss(self, loss: float) -> None:
+        """Take note of an evaluation; the best state so far is the one that will be kept."""
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_step = loss, self.step
+        self.evaluated_step = self.step
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

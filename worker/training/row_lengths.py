@@ -8,7 +8,7 @@ The rule, in its order:
 
 An answer is never cut: a model that learns answers without their end learns not to end. An example
 that is still too long is left out and counted. A long passage is no conversation: it is divided,
-and nothing of it is lost.
+and the parts overlap by one token, so that each token but the very first is learned once.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ from typing import Final
 from worker.training.chat_templates import ChatFormat, EncodedRow
 from worker.training.examples import Message
 
-_LEAST_PASSAGE_TOKENS: Final = 2
 _CUTTING_ATTEMPTS: Final = 6
 
 
@@ -40,13 +39,14 @@ def fit_conversation(
 
 
 def divide_passage(ids: list[int], limit: int) -> list[EncodedRow]:
-    """Divide a passage into parts of at most `limit` tokens, all of which are learned."""
-    parts = [ids[start : start + limit] for start in range(0, len(ids), limit)]
-    return [
-        EncodedRow(part, [0] + [1] * (len(part) - 1))
-        for part in parts
-        if len(part) >= _LEAST_PASSAGE_TOKENS
-    ]
+    """Divide a passage into parts of at most `limit` tokens.
+
+    The first token of a part only leads to the second, so the next part begins with the last token
+    of the one before.
+    """
+    starts = range(0, len(ids) - 1, limit - 1)
+    parts = [ids[start : start + limit] for start in starts]
+    return [EncodedRow(part, [0] + [1] * (len(part) - 1)) for part in parts]
 
 
 def _encode(chat: ChatFormat, messages: list[Message]) -> EncodedRow | None:

@@ -1,0 +1,139 @@
+"""What a run says about itself, in the events that app/runs/child_events.py names."""
+
+import torch
+
+from worker.training.checkpoints import Published
+from worker.training.evaluate import SampleQuestion
+from worker.training.events import EventSink
+from worker.training.plan import TrainingPlan
+from worker.training.progress import RunState, Speedometer, memory_bytes, peak_memory_bytes
+from worker.training.result import SavedAdapter
+from worker.training.tokens import TokenTables
+
+
+class Reports:
+    """Turns where a run stands into events."""
+
+    def __init__(self, events: EventSink) -> None:
+        self._events = events
+        self._speed = Speedometer()
+
+    def phase(self, phase: str, message: str) -> None:
+        self._events.emit("phase", phase=phase, message=message)
+
+    def inform(self, message: str) -> None:
+        self._events.emit("log", level="info", message=message)
+
+    def warn(self, message: str) -> None:
+        self._events.emit("log", level="warning", message=message)
+
+    def plan(self, plan: TrainingPlan, tables: TokenTables, epochs: int, state: RunState) -> None:
+        train, validation = tables.train.counts, tables.validation.counts
+        self._events.emit(
+            "plan",
+            total_steps=plan.total_steps,
+            total_epochs=epochs,
+            train_examples=train.rows,
+            validation_examples=validation.rows,
+            train_tokens=train.tokens,
+            examples_cut=train.examples_cut + validation.examples_cut,
+            examples_left_out=train.examples_left_out + validation.examples_left_out,
+            steps_per_epoch=plan.steps_per_epoch,
+            resumed_from_step=state.step,
+        )
+
+    def held_out_loss(self, step: int, loss: float) -> None:
+        self._events.emit("metrics", step=step, values={"validation_loss": loss})
+
+    def samples(
+        self,
+        step: int,
+        questions: list[SampleQuestion],
+        answers: list[str],
+        base_answers: list[str],
+    ) -> None:
+        """Show what it answers now, beside what was expected and what the base model says."""
+        for position, question in enumerate(questions):
+            self._events.emit(
+                "sample",
+                step=step,
+                position=position,
+                question=question.question,
+                expected=question.expected,
+                base_answer=base_answers[position],
+                answer=answers[position],
+            )
+
+    def update(
+        self,
+        plan: TrainingPlan,
+        state: RunState,
+        device: torch.device,
+        *,
+        rate: float,
+        norm: float,
+        tokens: int,
+        seconds: float,
+    ) -> None:
+        """Say where the run stands after an update of so many tokens, now and then."""
+        self._speed.add(seconds, tokens)
+        is_last = state.step == plan.total_steps
+        if self._speed.report_is_due() or is_last:
+            state.peak_memory_bytes = max(state.peak_memory_bytes, peak_memory_bytes(device))
+            self._events.emit(
+                "progress",
+                step=state.step,
+                total_steps=plan.total_steps,
+                epoch=state.epoch + state.updates_done / plan.steps_per_epoch,
+                tokens_per_second=self._speed.tokens_per_second,
+                seconds_left=self._speed.seconds_left(plan.total_steps - state.step),
+                memory_bytes=memory_bytes(device),
+            )
+        if state.step % plan.report_every == 0 or is_last:
+            self._events.emit(
+                "metrics",
+                step=state.step,
+                values={
+                    "train_loss": state.end_span(),
+                    "learning_rate": rate,
+                    "gradient_norm": norm,
+                    "tokens_per_second": self._speed.tokens_per_second,
+                    "memory_bytes": memory_bytes(device),
+                },
+            )
+
+    def checkpoint(self, step: int, published: Published, *, is_best: bool) -> None:
+        self._events.emit(
+            "checkpoint",
+            step=step,
+            folder=published.folder,
+            manifest_sha256=published.manifest_sha256,
+            is_best=is_best,
+        )
+
+    def result(
+        self,
+        saved: SavedAdapter,
+        tables: TokenTables,
+        epochs: int,
+        state: RunState,
+        device: torch.device,
+    ) -> None:
+        train, validation = tables.train.counts, tables.validation.counts
+        self._events.emit(
+            "result",
+            loss_before=state.loss_before,
+            loss_after=state.best_loss,
+            train_loss=state.last_epoch_loss,
+            best_step=state.best_step or state.step,
+            steps=state.step,
+            epochs=float(epochs),
+            tokens_seen=state.tokens_seen,
+            seconds=state.seconds,
+            peak_memory_bytes=max(state.peak_memory_bytes, peak_memory_bytes(device)),
+            adapter_folder=saved.folder,
+            adapter_sha256=saved.sha256,
+            adapter_bytes=saved.size_bytes,
+            examples_cut=train.examples_cut + validation.examples_cut,
+            examples_left_out=train.examples_left_out + validation.examples_left_out,
+        )
