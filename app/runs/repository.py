@@ -150,19 +150,24 @@ def metrics(session: Session, run_id: str, names: Sequence[str]) -> list[tuple[i
     return [(step, name, value) for step, name, value in rows]
 
 
-def newest_samples(session: Session, run_id: str) -> Sequence[RunSample]:
-    """Return the newest answer to each held-out question."""
-    newest = (
-        select(RunSample.position, func.max(RunSample.step).label("step"))
+def shown_samples(session: Session, run_id: str, kept_step: int | None) -> Sequence[RunSample]:
+    """Return the answers to the held-out questions at the step whose state became the version.
+
+    While that step is not known (None), the newest answer to each question is returned.
+    """
+    step = (
+        select(func.max(RunSample.step).label("step"), RunSample.position)
         .where(RunSample.run_id == run_id)
         .group_by(RunSample.position)
-        .subquery()
     )
+    if kept_step is not None:
+        step = step.where(RunSample.step == kept_step)
+    moment = step.subquery()
     return session.scalars(
         select(RunSample)
         .join(
-            newest,
-            (RunSample.position == newest.c.position) & (RunSample.step == newest.c.step),
+            moment,
+            (RunSample.position == moment.c.position) & (RunSample.step == moment.c.step),
         )
         .where(RunSample.run_id == run_id)
         .order_by(RunSample.position)

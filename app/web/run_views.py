@@ -109,7 +109,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "data_sentence": data_sentence(
             int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))
         ),
-        "samples": repository.newest_samples(session, run.id),
+        "samples": repository.shown_samples(session, run.id, result.get("best_step")),
         "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
     }
 

@@ -100,22 +100,26 @@ class TestRunPage:
                     (10, "validation_loss", 1.0),
                 ]
             )
-            session.add(
+            session.add_all(
                 RunSample(
                     run_id=run_id,
-                    step=10,
+                    step=step,
                     position=0,
                     question="<img src=x onerror=alert(1)>",
                     expected="An answer",
                     base_answer="Something",
-                    answer="Another",
+                    answer=answer,
                 )
+                for step, answer in [(5, "Too early"), (10, "What was kept"), (15, "Too late")]
             )
         text = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
         assert "3 times less surprising" in text
         assert "Try it" in text
         assert "Take it" in text
         assert "<img src=x" not in text
+        assert "After step 10" in text
+        assert "What was kept" in text, "the answers shown are the version's own"
+        assert "Too late" not in text
         assert 'http-equiv="refresh"' not in text
 
     def test_a_failed_run_says_why_and_starts_again(self, web: Web, project: Project) -> None:

@@ -15,7 +15,7 @@ from app.database.session import transaction
 from app.projects.tables import Project
 from app.runs import service
 from app.runs.recipe import Preset, RecipeChoices
-from app.runs.repository import metrics, newest_samples
+from app.runs.repository import metrics, shown_samples
 from app.runs.status import RunStatus
 from app.settings import get_settings
 from app.storage.folders import Storage
@@ -91,7 +91,7 @@ def test_killed_in_the_middle_it_learns_the_same(
     with transaction(engine, read_only=True) as session:
         names = ["train_loss", "validation_loss"]
         assert metrics(session, broken, names) == metrics(session, unbroken, names)
-        samples = newest_samples(session, broken)
+        samples = shown_samples(session, broken, None)
     assert [sample.position for sample in samples] == [0, 1, 2]
 
 

@@ -19,7 +19,7 @@ from app.database.session import transaction
 from app.runs import service
 from app.runs.child_events import ResultEvent
 from app.runs.log_file import last_lines
-from app.runs.repository import lock, metrics, newest_samples
+from app.runs.repository import lock, metrics, shown_samples
 from app.runs.status import FINAL, RunStatus
 from app.runs.sweeper import free_lost_runs
 from app.runs.watching.repository import events_after
@@ -98,7 +98,7 @@ class TestARunThatGoesWell:
             assert not list(folder.glob(".adapter-*"))
         with transaction(engine, read_only=True) as session:
             assert len(metrics(session, first, ["train_loss"])) == 20
-            assert len(newest_samples(session, first)) == 3
+            assert len(shown_samples(session, first, None)) == 3
             kinds = [entry.kind for entry in events_after(session, first, 0, 1000)]
         assert kinds[0] == kinds[-1] == "status"
         assert {"phase", "plan", "metrics", "sample", "checkpoint"} <= set(kinds)
