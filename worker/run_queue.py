@@ -6,7 +6,8 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from app.database.session import DATABASE_AWAY, transaction
-from app.runs.holding import HeldRun, claim_next_run
+from app.leases.repository import LostLeaseError
+from app.runs.holding import HeldRun, beat, claim_next_run
 from app.runs.progress.repository import is_held
 from app.settings import Settings
 from app.storage.folders import Storage
@@ -30,13 +31,28 @@ def execute_waiting_runs(
         device = _take_device(engine, storage)
         if device is None:
             return
-        held = _claim(engine)
+        try:
+            held = _claim_with_room(engine, storage, settings)
+        except BaseException:
+            # A lock that this process forgot would keep all others from training.
+            device.let_go()
+            raise
         if held is None:
             device.let_go()
             return
         logger.info("Run %s begins under fence %d.", held.id, held.fence)
-        make_room(settings, storage, held.recipe)
         RunSupervisor(engine, storage, held, stop_requested, child_module).run(device)
+
+
+def _claim_with_room(engine: Engine, storage: Storage, settings: Settings) -> HeldRun | None:
+    """Claim the next run and see to it that there is memory for it; None if none is to be had."""
+    held = _claim(engine)
+    if held is not None:
+        make_room(settings, storage, held.recipe)
+        # Waiting for room may have taken the better part of the lease.
+        if not _hold_on(engine, held):
+            return None
+    return held
 
 
 def _claim(engine: Engine) -> HeldRun | None:
@@ -47,6 +63,20 @@ def _claim(engine: Engine) -> HeldRun | None:
         # The sweeper sends another hint once the database is back.
         logger.warning("The database does not answer: %s", error)
         return None
+
+
+def _hold_on(engine: Engine, held: HeldRun) -> bool:
+    """Renew the lease; False if someone stopped the run meanwhile."""
+    try:
+        with transaction(engine) as session:
+            beat(session, held)
+    except LostLeaseError:
+        logger.info("Run %s was stopped before its training began.", held.id)
+        return False
+    except DATABASE_AWAY as error:
+        # The supervisor goes on trying.
+        logger.warning("The database does not answer: %s", error)
+    return True
 
 
 def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:

@@ -20,7 +20,7 @@ from app.database.session import DATABASE_AWAY, transaction
 from app.leases.repository import LostLeaseError
 from app.leases.tables import HEARTBEAT_SECONDS
 from app.runs import holding
-from app.runs.child_events import AnyChildEvent, FailureEvent, ResultEvent
+from app.runs.child_events import AnyChildEvent, FailureEvent, ResultEvent, StoppedEvent
 from app.runs.holding import HeldRun
 from app.runs.progress.batch import Intake
 from app.runs.repository import status_of
@@ -66,6 +66,7 @@ class RunSupervisor:
         self._intake = Intake(RunStatus.STARTING)
         self._result: ResultEvent | None = None
         self._failure: FailureEvent | None = None
+        self._has_stopped = False
         self._asked_to_stop_at: float | None = None
         self._next_beat = 0.0
         self._next_write = 0.0
@@ -121,6 +122,8 @@ class RunSupervisor:
                 self._result = event
             case FailureEvent():
                 self._failure = event
+            case StoppedEvent():
+                self._has_stopped = True
             case _:
                 try:
                     self._intake.take(event)
@@ -173,7 +176,7 @@ class RunSupervisor:
             self._finish(self._result)
         elif self._failure is not None:
             self._fail(self._failure)
-        elif self._asked_to_stop_at is not None:
+        elif self._has_stopped or self._asked_to_stop_at is not None:
             message = f"Tailor was stopped for a moment. {holding.GOES_ON}"
             self._insist(lambda session: holding.requeue(session, self._held, message))
         else:

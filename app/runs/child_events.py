@@ -134,6 +134,9 @@ class ResultEvent(ChildEvent):
     epochs: Number
     tokens_seen: Count
     seconds: Number
+    """All of it, the evaluations included."""
+    evaluation_seconds: Number = 0.0
+    evaluations: Count = 0
     peak_memory_bytes: Count | None = None
     adapter_folder: Annotated[str, StringConstraints(pattern=r"^\.adapter-[0-9]{1,9}$")]
     adapter_sha256: Digest
@@ -152,7 +155,15 @@ class FailureEvent(ChildEvent):
 
 
 class StoppedEvent(ChildEvent):
+    """It was asked to stop, by whomever, and has saved."""
+
     event: Literal["stopped"]
+
+
+class RestartedEvent(ChildEvent):
+    """What was saved cannot be gone on from, so everything so far counts no longer."""
+
+    event: Literal["restarted"]
 
 
 AnyChildEvent = Annotated[
@@ -165,7 +176,8 @@ AnyChildEvent = Annotated[
     | LogEvent
     | ResultEvent
     | FailureEvent
-    | StoppedEvent,
+    | StoppedEvent
+    | RestartedEvent,
     Field(discriminator="event"),
 ]
 _adapter: Final[TypeAdapter[AnyChildEvent]] = TypeAdapter(AnyChildEvent)

@@ -67,6 +67,6 @@ class AlreadyOverError(ConflictError):
 class NotPausedError(ConflictError):
     def __init__(self) -> None:
         super().__init__(
-            "This training does not wait to be continued.",
+            "This training cannot go on from where it stopped.",
             next_step="Look at its page to see how it stands.",
         )

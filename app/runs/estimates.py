@@ -1,20 +1,25 @@
 """How long a training will take, and when a waiting one will start: said before it happens.
 
-The best guide is what earlier runs on the same base model measured on this machine. Before there
-are any, a rule stands in: training an adapter costs about 4 operations per parameter and token
-(2 forwards, 2 backwards; the frozen weights need no gradients of their own), so the tokens that a
-machine learns in a second are its useful operations divided by 4 times the parameters. A
-processor core does about 80 thousand million of them, measured at 1,250 tokens a second with 32
-million parameters on 2 cores; for a graphics card a modest 12 million million are assumed. Each
-step costs a moment however small the model is. A fifth is added for measuring on the held-out
-examples, and a while for loading and for answering the questions that are shown.
+The best guide is what earlier runs on the same base model measured on this machine: how long they
+took to learn from a token, those of a similar size first, and how long to answer the held-out
+questions once.
+
+Before there are any, a rule stands in: training an adapter costs about 4 operations per parameter
+and token (2 forwards, 2 backwards; the frozen weights need no gradients of their own), so the
+tokens that a machine learns in a second are its useful operations divided by 4 times the
+parameters. A processor core does about 80 thousand million of them, measured at 1,250 tokens a
+second with 32 million parameters on 2 cores; for a graphics card a modest 12 million million are
+assumed. Each step costs a moment however small the model is. A fifth is added for measuring on the
+held-out examples, and a while for loading and for answering the questions that are shown.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+from app.runs.recipe import USUAL_EVALUATIONS
 from app.runs.repository import QueueEntry
 
 _OPERATIONS_PER_PARAMETER: Final = 4.0
@@ -25,6 +30,8 @@ _LOADING_SECONDS: Final = 8.0
 _ANSWERING_SECONDS: Final = 7.0
 _SECONDS_PER_STEP: Final = 0.04
 _CHARACTERS_PER_TOKEN: Final = 4.0
+# So many earlier runs, those most alike in size, are asked.
+_ALIKE: Final = 3
 _MARKS_PER_EXAMPLE: Final = 12.0
 # What a run without an estimate counts for in the queue.
 _ORDINARY_SECONDS: Final = 300.0
@@ -53,6 +60,7 @@ def expected_seconds(
     past_results: Sequence[dict[str, Any]],
     machine: Machine,
     steps: int = 0,
+    evaluations: int = USUAL_EVALUATIONS,
 ) -> float:
     """Return how long a run over so many tokens, all passes together, will take.
 
@@ -62,17 +70,30 @@ def expected_seconds(
         past_results: results of earlier runs on the same base model, if there were any.
         machine: what trains, for the first run on a base model.
         steps: how many updates there will be.
+        evaluations: how often the held-out questions will be asked.
     """
-    measured = [
-        float(result["seconds"]) / float(result["tokens_seen"])
-        for result in past_results
-        if result.get("tokens_seen") and result.get("seconds")
-    ]
-    if measured:
-        return _LOADING_SECONDS + tokens * median(measured)
+    usable = [past for past in past_results if past.get("tokens_seen") and past.get("seconds")]
+    if usable:
+        alike = sorted(usable, key=lambda past: _distance(past["tokens_seen"], tokens))[:_ALIKE]
+        learning = tokens * median(map(_seconds_per_token, alike))
+        return _LOADING_SECONDS + learning + evaluations * median(map(_evaluation_seconds, alike))
     operations = tokens * _OPERATIONS_PER_PARAMETER * max(base_parameters, 1_000_000)
     learning = operations / machine.operations_per_second + steps * _SECONDS_PER_STEP
     return _LOADING_SECONDS + _ANSWERING_SECONDS + _MEASURING_SHARE * learning
+
+
+def _distance(seen: float, wanted: float) -> float:
+    """How far two amounts of data lie apart, in factors."""
+    return abs(math.log(max(seen, 1.0) / max(wanted, 1.0)))
+
+
+def _seconds_per_token(past: dict[str, Any]) -> float:
+    learning = float(past["seconds"]) - float(past.get("evaluation_seconds", 0.0))
+    return learning / float(past["tokens_seen"])
+
+
+def _evaluation_seconds(past: dict[str, Any]) -> float:
+    return float(past.get("evaluation_seconds", 0.0)) / max(int(past.get("evaluations", 0)), 1)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from os import getpid
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.clock import now
@@ -30,6 +31,13 @@ _NO_PROGRESS: Final[dict[str, Any]] = {
     "memory_bytes": None,
 }
 
+_UNREADABLE: Final[dict[str, Any]] = {
+    "code": "recipe_unreadable",
+    "reason": "The settings of this training cannot be read by this version of Tailor.",
+    "next_step": "Start again: the settings are written anew.",
+    "permanent": True,
+}
+
 
 @dataclass(frozen=True)
 class HeldRun:
@@ -46,24 +54,30 @@ def owner_name() -> str:
 
 
 def claim_next_run(session: Session) -> HeldRun | None:
-    """Claim the run that has waited longest, or None if none waits."""
-    claimed = repository.claim_oldest(
-        session,
-        owner_name(),
-        {
-            "status": RunStatus.STARTING,
-            "phase": "starting",
-            "phase_message": "The training process starts.",
-            "failure": None,
-        },
-    )
-    if claimed is None:
-        return None
-    run = repository.lock_held(session, *claimed)
-    values = {} if run.started_at else {"started_at": now()}
-    event = {"status": RunStatus.STARTING, "attempt": run.attempts}
-    repository.write(session, *claimed, values, [("status", event)])
-    return HeldRun(*claimed, Recipe.model_validate(run.recipe))
+    """Claim the run that has waited longest, or None if none waits.
+
+    One whose recipe cannot be read is ended on the way, so that it never stands before the others.
+    """
+    starting = {
+        "status": RunStatus.STARTING,
+        "phase": "starting",
+        "phase_message": "The training process starts.",
+        "failure": None,
+    }
+    while (claimed := repository.claim_oldest(session, owner_name(), starting)) is not None:
+        run = repository.lock_held(session, *claimed)
+        try:
+            recipe = Recipe.model_validate(run.recipe)
+        except ValidationError as error:
+            end_locked(
+                session, run, RunStatus.FAILED, _UNREADABLE["reason"], failure=_unreadable(error)
+            )
+            continue
+        values = {} if run.started_at else {"started_at": now()}
+        event = {"status": RunStatus.STARTING, "attempt": run.attempts}
+        repository.write(session, *claimed, values, [("status", event)])
+        return HeldRun(*claimed, recipe)
+    return None
 
 
 def check_held(session: Session, held: HeldRun) -> None:
@@ -87,6 +101,8 @@ def write_batch(session: Session, held: HeldRun, batch: Batch) -> None:
     A checkpoint further than any before shows that the run gets on, so its earlier mishaps no
     longer count against it: a long run survives more than three lost workers.
     """
+    if batch.begins_anew:
+        repository.forget_progress(session, held.id)
     furthest = max(batch.checkpoints, default=0)
     gets_on = furthest > 0 and furthest > repository.furthest_checkpoint(session, held.id)
     values = batch.values | {"attempts": 1} if gets_on else batch.values
@@ -161,6 +177,10 @@ def give_back(session: Session, run: Run, message: str, **values: object) -> Run
     changed = _FREE | _NO_PROGRESS | queued | values
     repository.write(session, run.id, run.fence, changed, [("status", event)])
     return RunStatus.QUEUED
+
+
+def _unreadable(error: ValidationError) -> dict[str, Any]:
+    return {**_UNREADABLE, "details": str(error)[:2_000]}
 
 
 def _pause(session: Session, run: Run, failure: FailureEvent) -> RunStatus:

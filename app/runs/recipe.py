@@ -18,6 +18,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 RECIPE_FILE: Final = "recipe.json"
+USUAL_EVALUATIONS: Final = 5
 
 
 class Preset(StrEnum):
@@ -65,7 +66,7 @@ class Recipe(BaseModel):
     """Most tokens, padding included, that go through the model at once."""
     max_tokens_per_example: int = Field(ge=32, le=1_048_576)
     """Of longer examples what comes before the answer is shortened, never the answer."""
-    evaluations: int = Field(default=5, ge=1, le=100)
+    evaluations: int = Field(default=USUAL_EVALUATIONS, ge=1, le=100)
     """How often the held-out questions are asked during the run, the last time at its end."""
     seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)
 

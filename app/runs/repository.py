@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.base import database_epoch
 from app.datasets.tables import Example
 from app.projects.tables import Project
-from app.runs.status import ACTIVE, FINAL, RunStatus
+from app.runs.status import ACTIVE, RunStatus
 from app.runs.tables import Run, RunEvent, RunMetric, RunSample
 
 
@@ -56,10 +56,14 @@ def all_ids(session: Session) -> set[str]:
     return set(session.scalars(select(Run.id)))
 
 
-def ended_before(session: Session, run_ids: Sequence[str], moment: datetime) -> Sequence[str]:
-    """Return those of the runs that were over before a moment."""
+def ended_before(
+    session: Session, run_ids: Sequence[str], moment: datetime, statuses: Sequence[RunStatus]
+) -> Sequence[str]:
+    """Return those of the runs that ended in one of these ways before a moment."""
     return session.scalars(
-        select(Run.id).where(Run.id.in_(run_ids), Run.status.in_(FINAL), Run.finished_at < moment)
+        select(Run.id).where(
+            Run.id.in_(run_ids), Run.status.in_(statuses), Run.finished_at < moment
+        )
     ).all()
 
 
@@ -130,7 +134,7 @@ def average_length(session: Session, project_id: str, sample: int = 500) -> floa
     return float(session.scalar(select(func.avg(first.c[0]))) or 0.0)
 
 
-def past_results(session: Session, base_model_id: str, limit: int = 5) -> list[dict[str, Any]]:
+def past_results(session: Session, base_model_id: str, limit: int = 20) -> list[dict[str, Any]]:
     """Return what the newest successful runs on a base model measured."""
     found = session.scalars(
         select(Run.result)

@@ -38,6 +38,7 @@ from app.runs.recipe import (
     RecipeChoices,
     fit_settings,
 )
+from app.runs.remedies import can_go_on
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
 from app.storage.folders import Storage, write_atomically
@@ -198,18 +199,14 @@ def start_again(
     frozen: FrozenExamples | None = None,
 ) -> Run:
     """Start a new run with the settings of an earlier one, on the examples as they are now."""
-    recipe = Recipe.model_validate(run.recipe)
-    choices = RecipeChoices(
-        rank=recipe.rank,
-        learning_rate=recipe.learning_rate,
-        epochs=recipe.epochs,
-        examples_per_update=recipe.examples_per_update,
-        max_tokens_per_example=recipe.max_tokens_per_example,
-        seed=recipe.seed,
+    # Only what a person may choose is taken over, so a recipe of an earlier Tailor does as well.
+    choices = RecipeChoices.model_validate(
+        {name: run.recipe.get(name) for name in RecipeChoices.model_fields}
     )
     model = base_model_of(session, run)
     project = repository.lock_project(session, run.project_id)
-    return start_run(session, storage, project, model, recipe.preset, choices, user, frozen)
+    preset = Preset(run.recipe["preset"])
+    return start_run(session, storage, project, model, preset, choices, user, frozen)
 
 
 def base_model_of(session: Session, run: Run) -> BaseModel:
@@ -253,16 +250,17 @@ def cancel_run(session: Session, run: Run) -> None:
 
 
 def continue_run(session: Session, run: Run) -> None:
-    """Put a paused run back into the queue.
+    """Put a run that can go on back into the queue: it goes on from where it was last saved.
 
     Raises:
-        NotPausedError: if it is not paused.
+        NotPausedError: if it is neither paused nor ended by what another try may mend.
     """
     locked = repository.lock(session, run.id)
-    if locked is None or locked.status != RunStatus.PAUSED:
+    if locked is None or not can_go_on(locked):
         raise NotPausedError
     locked.status = RunStatus.QUEUED
     locked.phase, locked.phase_message, locked.failure = "waiting", "", None
+    locked.attempts, locked.finished_at = 0, None
     repository.add_event(session, locked, "status", {"status": RunStatus.QUEUED})
     send_after_commit(session, EXECUTE_RUN, run.id)
 

@@ -42,7 +42,8 @@ LEGAL_MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.SAVING: frozenset({RunStatus.TRAINING, RunStatus.SUCCEEDED}) | _WAYS_OUT,
     RunStatus.PAUSED: frozenset({RunStatus.QUEUED}) | _ENDINGS,
     RunStatus.SUCCEEDED: frozenset(),
-    RunStatus.FAILED: frozenset(),
+    # What a fault of the machine ended may be tried again from where it was last saved.
+    RunStatus.FAILED: frozenset({RunStatus.QUEUED}),
     RunStatus.CANCELLED: frozenset(),
 }
 

@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.runs import repository
+from app.runs.status import RunStatus
 from app.storage.folders import Storage
 
 _ABANDONED_SECONDS: Final = 3600
 # A run that was just stopped may have a training process for a second or two more.
 _SETTLED: Final = timedelta(minutes=1)
+# So long a run that failed can go on from what it had saved.
+_KEPT_AFTER_FAILURE: Final = timedelta(days=30)
 _ONLY_TO_GO_ON: Final = ("checkpoints", "tokens")
 _HALF_MADE: Final = (".adapter-*", ".tmp-*")
 
@@ -40,9 +43,21 @@ def tidy_run_folders(session: Session, storage: Storage) -> int:
     for path in nameless:
         shutil.rmtree(path, ignore_errors=True)
     full = [name for name, path in folders.items() if name in known and _leftovers(path)]
-    over = repository.ended_before(session, full, now() - _SETTLED)
+    settled, given_up = now() - _SETTLED, now() - _KEPT_AFTER_FAILURE
+    over = [
+        *repository.ended_before(
+            session, full, settled, (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
+        ),
+        *repository.ended_before(session, full, given_up, (RunStatus.FAILED,)),
+    ]
     for name in over:
         remove_what_is_no_longer_needed(folders[name])
+    named = [
+        name for name, path in folders.items() if name in known and (path / "adapter").exists()
+    ]
+    for name in repository.ended_before(session, named, settled, (RunStatus.CANCELLED,)):
+        # It got its name in the moment in which someone stopped the run: it is no version.
+        shutil.rmtree(folders[name] / "adapter", ignore_errors=True)
     return len(nameless) + len(over)
 
 

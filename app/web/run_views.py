@@ -5,11 +5,13 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
 from app.runs import repository
 from app.runs.estimates import QueuePlace
+from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
     data_sentence,
     learning_sentence,
@@ -28,6 +30,7 @@ _MOST_VIEWS: Final = 200
 # nothing in a view but its forms is ever replaced by a person's token.
 _FORM_TOKEN_MARK: Final = f"token-{secrets.token_hex(16)}"
 _LOG_KINDS: Final = ("log", "status")
+_REMEDIED: Final = (RunStatus.FAILED, RunStatus.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "chart_sentence": learning_sentence(held_out)
         if run.validation_count
         else training_only_sentence(training),
+        "remedy": _remedy_button(run) if status in _REMEDIED else None,
         "result": result,
         "result_sentence": result_sentence(before, after),
         "verdict": verdict(before, after),
@@ -112,6 +116,31 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "samples": repository.shown_samples(session, run.id, result.get("best_step")),
         "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
     }
+
+
+@dataclass(frozen=True)
+class RemedyButton:
+    """A button that is a form of its own, or else a link."""
+
+    label: str
+    address: str
+    is_form: bool = False
+
+
+def _remedy_button(run: Run) -> RemedyButton:
+    found = remedy(run)
+    project = f"/projects/{run.project_id}"
+    match found.way:
+        case Way.GO_ON:
+            return RemedyButton(found.label, f"{project}/runs/{run.id}/continue", is_form=True)
+        case Way.AGAIN:
+            return RemedyButton(found.label, f"{project}/runs/{run.id}/again", is_form=True)
+        case Way.ADJUST:
+            return RemedyButton(found.label, f"{project}/training?{urlencode(found.choices)}")
+        case Way.OTHER_MODEL:
+            return RemedyButton(found.label, f"{project}/base-model")
+        case Way.EXAMPLES:
+            return RemedyButton(found.label, f"{project}/examples")
 
 
 def _losses(

@@ -9,8 +9,15 @@ from app.database.session import transaction
 from app.leases.repository import LostLeaseError
 from app.leases.tables import MAX_ATTEMPTS
 from app.runs import holding
-from app.runs.child_events import CheckpointEvent, MetricsEvent, PhaseEvent, ResultEvent
+from app.runs.child_events import (
+    CheckpointEvent,
+    MetricsEvent,
+    PhaseEvent,
+    RestartedEvent,
+    ResultEvent,
+)
 from app.runs.progress.batch import Batch, Intake
+from app.runs.progress.repository import furthest_checkpoint
 from app.runs.repository import metrics
 from app.runs.status import RunStatus
 from app.runs.tables import RunEvent
@@ -130,6 +137,30 @@ def test_events_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch) -
     assert [kind for kind, _ in events] == ["metrics", "metrics", "log"]
     assert events[-1][1]["message"].startswith("3 messages")
     assert intake.hand_over().is_empty
+
+
+def test_a_run_that_begins_anew_leaves_nothing_of_its_future_on_the_page(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    held = claimed(engine)
+    for begins_anew in (False, True):
+        intake = Intake(RunStatus.STARTING)
+        if begins_anew:
+            # What was heard and not yet written is of the old life as well.
+            intake.take(MetricsEvent(event="metrics", step=60, values={"train_loss": 3.0}))
+            intake.take(RestartedEvent(event="restarted"))
+        step = 5 if begins_anew else 50
+        intake.take(MetricsEvent(event="metrics", step=step, values={"train_loss": 2.0}))
+        intake.take(
+            CheckpointEvent(event="checkpoint", step=step, folder="c", manifest_sha256="0" * 64)
+        )
+        with transaction(engine) as session:
+            holding.write_batch(session, held, intake.hand_over())
+    with transaction(engine, read_only=True) as session:
+        assert metrics(session, run_id, ["train_loss"]) == [(5, "train_loss", 2.0)]
+        assert furthest_checkpoint(session, run_id) == 5
+    assert get_run(engine, run_id).step == 0
 
 
 def test_three_tries_and_no_more(engine: Engine, storage: Storage, project_id: str) -> None:

@@ -138,6 +138,12 @@ class TestRunPage:
         client = web.client_for(OWNER)
         text = client.page(f"/projects/{project.id}/runs/{run_id}")
         assert "The memory was too small." in text
+        # The button that helps is the first: half as long examples, filled in.
+        longest = get_run(web.engine, run_id).recipe["max_tokens_per_example"]
+        address = f"/training?preset=quick&amp;max_tokens_per_example={longest // 2}"
+        assert f"/projects/{project.id}{address}" in text
+        drawer = client.page(f"/projects/{project.id}{address.replace('&amp;', '&')}")
+        assert f'value="{longest // 2}"' in drawer
         assert "Choose a smaller model." in text
         assert "a trace" not in text
         with web.transaction() as session:
@@ -148,6 +154,25 @@ class TestRunPage:
         again = get_run(web.engine, answer.headers["location"].rpartition("/")[2])
         assert again.recipe["epochs"] == 3
         assert again.version_number == 2
+
+    def test_what_the_machine_broke_off_can_go_on(self, web: Web, project: Project) -> None:
+        run_id = start(web, project)
+        with web.transaction() as session:
+            run = lock(session, run_id)
+            assert run is not None
+            run.status, run.step = RunStatus.FAILED, 40
+            run.failure = {
+                "code": "worker_lost",
+                "reason": "The worker stopped answering.",
+                "next_step": "Look at the machine.",
+                "details": "",
+                "permanent": False,
+            }
+        client = web.client_for(OWNER)
+        assert "Go on from step 40" in client.page(f"/projects/{project.id}/runs/{run_id}")
+        client.submit(f"/projects/{project.id}/runs/{run_id}/continue")
+        run = get_run(web.engine, run_id)
+        assert (run.status, run.failure, run.finished_at) == (RunStatus.QUEUED, None, None)
 
     def test_the_forms_of_a_shared_view_carry_each_readers_own_token(
         self, web: Web, project: Project

@@ -14,7 +14,7 @@ _LEGAL = {
     "saving": "training succeeded queued paused failed cancelled",
     "paused": "queued failed cancelled",
     "succeeded": "",
-    "failed": "",
+    "failed": "queued",
     "cancelled": "",
 }
 

@@ -11,13 +11,40 @@ import torch
 
 from tests.support.run_folders import REPOSITORY
 from worker.training.checkpoints import CheckpointFolder
-from worker.training.failures import TrainingFailureError
+from worker.training.failures import TrainingFailureError, describe
+from worker.training.precision import Numbers
+from worker.training.progress import RunState
+from worker.training.resume import pack, unpack
 from worker.training.stopping import StoppedError
 
 
 def save(folder: CheckpointFolder, step: int, best: int | None = None, size: int = 8) -> None:
     adapter = {"weight": torch.full((size,), float(step))}
     folder.save(step, {"adapter": adapter}, {"step": step}, best)
+
+
+def test_all_of_the_optimizer_comes_back_to_where_the_weights_are(tmp_path: Path) -> None:
+    """As on a graphics card; the meta device stands in for a memory that is not the host's."""
+    weights = {"lora": torch.nn.Parameter(torch.ones(4))}
+    optimizer = torch.optim.AdamW(weights.values(), fused=True)
+    weights["lora"].grad = torch.ones(4)
+    optimizer.step()
+    numbers = Numbers(torch.device("cpu"), torch.float32, 1, {})
+    tensors, plain = pack(RunState(step=1), numbers, weights, optimizer)
+    folder = CheckpointFolder(tmp_path, fence=1)
+    folder.take_over()
+    folder.save(1, tensors, plain, None)
+    checkpoint = folder.load_newest()
+    assert checkpoint is not None
+    elsewhere = {"lora": torch.nn.Parameter(torch.empty(4, device="meta"))}
+    resumed = torch.optim.AdamW(elsewhere.values(), fused=False)
+    assert unpack(checkpoint, elsewhere, resumed).step == 1
+    moments = resumed.state[elsewhere["lora"]]
+    assert {name: part.device.type for name, part in moments.items()} == {
+        "step": "meta",
+        "exp_avg": "meta",
+        "exp_avg_sq": "meta",
+    }
 
 
 def names(folder: CheckpointFolder) -> list[str]:
@@ -174,3 +201,20 @@ for kill in range(60):
 assert last > 10, last
 print("60 whole")
 """
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        # As the tokenizer's library, which is written in Rust, says it.
+        Exception("File too large (os error 27)"),
+        Exception("No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_known_in_whatever_words(error: Exception) -> None:
+    assert describe(error, free_bytes=10).code == "disk_full"
+    wrapped = RuntimeError("could not save")
+    wrapped.__cause__ = error
+    assert describe(wrapped, free_bytes=10).code == "disk_full"
+    assert describe(RuntimeError("something else (os error 2)"), 10).code == "unexpected"

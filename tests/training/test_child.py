@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.base_models.service import STARTER_FOLDER
 from app.runs.recipe import Recipe
 from tests.support.run_folders import make_run_folder, recipe_for, run_child, start_child, sums
 
@@ -106,6 +107,21 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_spares_the_last_checkpoint(
     assert not failure["permanent"]
     assert "Traceback" not in failure["reason"]
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == before
+
+
+def test_a_disk_that_fills_up_while_the_result_is_saved_is_known_as_such(tmp_path: Path) -> None:
+    # A small adapter on a model with a large tokenizer, whose library has errors of its own.
+    folder = new_run(tmp_path / "run", recipe_for(STARTER_FOLDER, epochs=1, rank=1, alpha=2))
+    code, _, errors = run_child(folder)
+    assert code == 0, errors
+    largest = max(
+        path.stat().st_size for path in (folder / "checkpoints").rglob("*") if path.is_file()
+    )
+    tokenizer = folder / ".adapter-1" / "tokenizer.json"
+    assert largest < tokenizer.stat().st_size, "else it is no test of the saving"
+    code, events, errors = run_child(folder, fence=2, largest_file=largest)
+    assert code == 3, errors
+    assert events[-1]["code"] == "disk_full"
 
 
 @pytest.mark.parametrize("changed", ["a byte", "cut off", "gone"])

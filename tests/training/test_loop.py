@@ -208,7 +208,7 @@ def test_a_checkpoint_of_other_numbers_is_not_gone_on_from(
 ) -> None:
     folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model, epochs=1), sums(6))
     first, _ = prepared_run(folder)
-    first.numbers = dataclasses.replace(first.numbers, torch_version="1.0")
+    first.numbers = dataclasses.replace(first.numbers, libraries={"torch": "1.0"})
     first.train()
     assert list((folder / "checkpoints").glob("step-*"))
     again, events = prepared_run(folder, fence=2)

@@ -1,12 +1,14 @@
 """The supervisor with a real process under it, whose faults are scripted."""
 
 import json
+import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from app.adapters.tables import Adapter
+from app.clock import now
 from app.database.engine import build_engine
 from app.database.session import transaction
 from app.runs import service
@@ -21,7 +24,7 @@ from app.runs.child_events import ResultEvent
 from app.runs.log_file import last_lines
 from app.runs.repository import lock, metrics, shown_samples
 from app.runs.status import FINAL, RunStatus
-from app.runs.sweeper import free_lost_runs
+from app.runs.sweeper import Sweeper, free_lost_runs
 from app.runs.watching.repository import events_after
 from app.settings import get_settings
 from app.storage.folders import Storage
@@ -69,6 +72,10 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def _no_room(*_: object) -> None:
+    raise ValueError("no answer that could be read")
 
 
 def adapter_of(engine: Engine, run_id: str) -> Adapter | None:
@@ -150,6 +157,68 @@ class TestARunThatFails:
         assert len(attempts(storage, poison)) == 3
         assert get_run(engine, healthy).status == RunStatus.SUCCEEDED
 
+    def test_a_recipe_that_nobody_can_read_holds_up_nobody(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        damaged, healthy = (queue_run(engine, storage, project_id) for _ in range(2))
+        with transaction(engine) as session:
+            run = lock(session, damaged)
+            assert run is not None
+            run.recipe = {"preset": "quick", "epochs": 3}
+        execute(engine, storage)
+        assert get_run(engine, healthy).status == RunStatus.SUCCEEDED
+        ended = get_run(engine, damaged)
+        assert ended.status == RunStatus.FAILED
+        assert ended.failure is not None
+        assert "settings" in ended.failure["reason"]
+        with transaction(engine) as session:
+            again = service.start_again(session, storage, ended, None)
+            assert again.recipe["epochs"] == 3
+        execute(engine, storage)
+        assert get_run(engine, again.id).status == RunStatus.SUCCEEDED
+
+    def test_a_worker_that_met_a_fault_before_a_training_trains_the_next(
+        self,
+        engine: Engine,
+        storage: Storage,
+        project_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        run_id = queue_run(engine, storage, project_id)
+        with monkeypatch.context() as patch:
+            patch.setattr("worker.run_queue.make_room", _no_room)
+            with pytest.raises(ValueError, match="no answer"):
+                execute_waiting_runs(engine, storage, get_settings(), lambda: False, _CHILD)
+        with transaction(engine) as session:
+            run = lock(session, run_id)
+            assert run is not None
+            run.lease_expires_at = 1.0
+        assert free_lost_runs(engine) == [run_id]
+        execute(engine, storage)
+        assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+
+    def test_what_the_machine_broke_off_goes_on_where_it_was_even_after_its_end(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        unbroken = queue_run(engine, storage, project_id)
+        crash = {"crash_signal": signal.SIGKILL, "crash_at_step": 12, "crash_attempts": 3}
+        broken = queue_run(engine, storage, project_id, crash)
+        execute(engine, storage)
+        assert get_run(engine, broken).status == RunStatus.FAILED
+        with transaction(engine) as session:
+            run = lock(session, broken)
+            assert run is not None
+            run.finished_at = now() - timedelta(days=2)
+        Sweeper(engine, storage).sweep()
+        with transaction(engine) as session:
+            service.continue_run(session, get_run(engine, broken))
+        execute(engine, storage)
+        run = get_run(engine, broken)
+        assert run.status == RunStatus.SUCCEEDED, run.failure
+        assert run.plan is not None
+        assert run.plan["resumed_from_step"] == 10
+        assert trained_weights(storage, broken) == trained_weights(storage, unbroken)
+
     def test_a_process_that_dies_once_goes_on_where_it_was(
         self, engine: Engine, storage: Storage, project_id: str
     ) -> None:
@@ -226,6 +295,23 @@ class TestStopping:
         execute(engine, storage)
         assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
         assert trained_weights(storage, run_id) == trained_weights(storage, unbroken)
+
+    def test_a_process_that_someone_else_stopped_goes_on_and_it_counts_as_no_mishap(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        run_id = queue_run(engine, storage, project_id, {"step_seconds": 0.1})
+        with Worker(engine, storage) as worker:
+            wait_until(lambda: get_run(engine, run_id).step > 3, timeout=60, what="a few steps")
+            ((_, pid),) = attempts(storage, run_id)
+            os.kill(pid, signal.SIGTERM)
+            worker.join()
+        run = get_run(engine, run_id)
+        assert run.status == RunStatus.SUCCEEDED, run.failure
+        assert run.attempts == 1
+        with transaction(engine, read_only=True) as session:
+            said = [str(e.payload.get("message")) for e in events_after(session, run_id, 0, 1000)]
+        assert any("was stopped for a moment" in message for message in said)
+        assert not any("ended before it was done" in message for message in said)
 
     def test_a_project_that_is_deleted_takes_its_training_along(
         self, engine: Engine, storage: Storage, project_id: str

@@ -1,9 +1,11 @@
 """How well the model does on what it has not learned from: a loss, and answers to look at."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -15,19 +17,28 @@ from worker.training.loss import AnswerLoss
 from worker.training.memory import MemoryBudget
 from worker.training.tokens import TokenTable
 
-SAMPLE_COUNT: Final = 3
-_ANSWER_TOKENS: Final = 64
-_SECONDS_PER_ANSWER: Final = 10.0
+_SAMPLE_COUNT: Final = 3
+# Where the first examples are too long to be asked, others stand in; not all are looked through.
+_CANDIDATES: Final = 50
+_LEAST_ANSWER_TOKENS: Final = 64
+_MOST_ANSWER_TOKENS: Final = 256
+_SECONDS_FOR_ALL_ANSWERS: Final = 30.0
 _PASSAGE_PROMPT_TOKENS: Final = 24
+_CUT_OFF: Final = " …"
 
 
 @dataclass(frozen=True)
 class SampleQuestion:
-    """A held-out question, ready to be asked again and again."""
+    """A held-out question, ready to be asked again and again.
+
+    Attributes:
+        most_tokens: room for half as much again as what was expected.
+    """
 
     question: str
     expected: str
     prompt_ids: list[int]
+    most_tokens: int
 
 
 class Evaluator:
@@ -83,10 +94,18 @@ class Evaluator:
             )
 
     def answers(self) -> list[str]:
-        """Return the most likely answer to each sample question."""
+        """Return the most likely answer to each sample question, as far as time allows."""
+        deadline = time.monotonic() + _SECONDS_FOR_ALL_ANSWERS
         with self._asking():
             return [
-                answer(self._model, self._chat, sample.prompt_ids, self._check_stop)
+                answer(
+                    self._model,
+                    self._chat,
+                    sample.prompt_ids,
+                    self._check_stop,
+                    most_tokens=sample.most_tokens,
+                    deadline=deadline,
+                )
                 for sample in self.samples
             ]
 
@@ -140,23 +159,26 @@ def divide_all(table: TokenTable, most_tokens: int) -> list[list[int]]:
 
 
 def sample_questions(
-    chat: ChatFormat, examples: list[Example], most_tokens: int
+    chat: ChatFormat, examples: Iterable[Example], most_tokens: int
 ) -> list[SampleQuestion]:
-    """Prepare the questions of a few examples; one that does not fit is passed over."""
-    prepared = [_prepare(chat, example) for example in examples]
-    return [
+    """Prepare the questions of the first few examples that fit into so many tokens."""
+    prepared = (_prepare(chat, example) for example in islice(examples, _CANDIDATES))
+    fitting = (
         question
         for question in prepared
-        if question is not None and len(question.prompt_ids) + _ANSWER_TOKENS <= most_tokens
-    ]
+        if question is not None and len(question.prompt_ids) + question.most_tokens <= most_tokens
+    )
+    return list(islice(fitting, _SAMPLE_COUNT))
 
 
 def _prepare(chat: ChatFormat, example: Example) -> SampleQuestion | None:
     if not example.messages:
         ids = chat.encode_text(example.text)
-        head, tail = ids[:_PASSAGE_PROMPT_TOKENS], ids[_PASSAGE_PROMPT_TOKENS:][:_ANSWER_TOKENS]
+        head, tail = ids[:_PASSAGE_PROMPT_TOKENS], ids[_PASSAGE_PROMPT_TOKENS:]
         decode = chat.tokenizer.decode
-        return SampleQuestion(str(decode(head)), str(decode(tail)), head)
+        expected = str(decode(tail[:_LEAST_ANSWER_TOKENS]))
+        expected += _CUT_OFF if len(tail) > _LEAST_ANSWER_TOKENS else ""
+        return SampleQuestion(str(decode(head)), expected, head, _LEAST_ANSWER_TOKENS)
     *history, answer = example.messages
     if not history:
         return None
@@ -164,7 +186,9 @@ def _prepare(chat: ChatFormat, example: Example) -> SampleQuestion | None:
         prompt = chat.encode_prompt(history)
     except UnusableConversationError:
         return None
-    return SampleQuestion(_last_question(history), answer["content"], prompt)
+    expected_tokens = len(chat.encode_text(answer["content"]))
+    room = min(max(expected_tokens * 3 // 2, _LEAST_ANSWER_TOKENS), _MOST_ANSWER_TOKENS)
+    return SampleQuestion(_last_question(history), answer["content"], prompt, room)
 
 
 def _last_question(history: list[Message]) -> str:
@@ -177,20 +201,33 @@ def answer(
     chat: ChatFormat,
     prompt_ids: list[int],
     check_stop: Callable[[], None],
+    *,
+    most_tokens: int = _LEAST_ANSWER_TOKENS,
+    deadline: float = math.inf,
 ) -> str:
-    """Return the model's most likely answer, word by word, without any chance in it."""
+    """Return the model's most likely answer, word by word, without any chance in it.
+
+    Args:
+        model: the base model, with or without an adapter.
+        chat: how this model's answers end.
+        prompt_ids: the question.
+        check_stop: raises StoppedError when the run is asked to stop.
+        most_tokens: after so many tokens the answer is cut off, and three dots say so.
+        deadline: the same at this moment of the monotonic clock, in seconds.
+    """
     given: list[int] = []
     cache = None
     device = next(model.parameters()).device
     ids = torch.tensor([prompt_ids], device=device)
-    deadline = time.monotonic() + _SECONDS_PER_ANSWER
-    while len(given) < _ANSWER_TOKENS and time.monotonic() < deadline:
+    ended = False
+    while not ended and len(given) < most_tokens and time.monotonic() < deadline:
         check_stop()
         output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         token = int(output.logits[0, -1].argmax())
-        if token in chat.stop_ids:
-            break
-        given.append(token)
+        ended = token in chat.stop_ids
+        if not ended:
+            given.append(token)
         cache = output.past_key_values
         ids = torch.tensor([[token]], device=device)
-    return str(chat.tokenizer.decode(given, skip_special_tokens=True)).strip()
+    text = str(chat.tokenizer.decode(given, skip_special_tokens=True)).strip()
+    return text if ended else text + _CUT_OFF

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -62,10 +61,6 @@ def check_data(run_folder: Path, recipe: Recipe) -> None:
     found = data_sha256(run_folder)
     if found != recipe.snapshot_sha256:
         raise failures.data_changed(f"SHA-256 {found}, expected {recipe.snapshot_sha256}")
-
-
-def first_examples(path: Path, count: int) -> list[Example]:
-    return list(islice(read_examples(path), count))
 
 
 def data_sha256(run_folder: Path) -> str:

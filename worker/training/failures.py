@@ -1,10 +1,13 @@
 """Why a run cannot go on, as sentences: what happened, why, and what to do next."""
 
 import errno
+import re
 import traceback
 from typing import Final
 
 _DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Libraries in Rust name the number in words only: "No space left on device (os error 28)".
+_NUMBER_IN_WORDS: Final = re.compile(r"\(os error (\d+)\)")
 _OUT_OF_MEMORY_MARKS: Final = ("out of memory", "can't allocate memory", "cannot allocate memory")
 _DETAILS_LENGTH: Final = 8000
 
@@ -122,12 +125,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY_MARKS)
 
 
+def _is_disk_full(error: BaseException) -> bool:
+    """Look for a full disk in the error and in what caused it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        named = _NUMBER_IN_WORDS.search(str(cause))
+        number = cause.errno if isinstance(cause, OSError) else named and int(named[1])
+        if number in _DISK_FULL_ERRNOS:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def describe(error: BaseException, free_bytes: int) -> TrainingFailureError:
     """Turn whatever ended the run into a failure that can be shown and stored."""
     if isinstance(error, TrainingFailureError):
         return error
     details = "".join(traceback.format_exception(error))[-_DETAILS_LENGTH:]
-    if isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS:
+    if _is_disk_full(error):
         return disk_full(2 * 1024**2, free_bytes, details)
     if is_out_of_memory(error):
         return out_of_memory(details)

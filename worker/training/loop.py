@@ -14,9 +14,9 @@ from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import divide, lay_out, plan_epoch
 from worker.training.chat_templates import ChatFormat
 from worker.training.checkpoints import CheckpointFolder
-from worker.training.evaluate import SAMPLE_COUNT, Evaluator, sample_questions
+from worker.training.evaluate import Evaluator, sample_questions
 from worker.training.events import EventSink
-from worker.training.examples import check_data, data_file, first_examples
+from worker.training.examples import check_data, data_file, read_examples
 from worker.training.lora_layers import speed_up
 from worker.training.loss import AnswerLoss
 from worker.training.memory import MemoryBudget
@@ -54,7 +54,7 @@ class TrainingRun:
         """Bring everything to where the last checkpoint left it, or to the beginning."""
         self.checkpoints.take_over()
         check_data(self.run_folder, self.recipe)
-        check_base_model(self.recipe)
+        check_base_model(self.recipe, self._check_stop)
         self._setup_data()
         self.reports.phase("loading_model", f"Loading {self.recipe.base_model_name}")
         checkpoint = resume.find_resumable(self.checkpoints, self.reports)
@@ -161,8 +161,7 @@ class TrainingRun:
             state.step, self.evaluator.samples, self.evaluator.answers(), state.base_answers
         )
         self.reports.held_out_loss(state.step, loss)
-        state.note_held_out_loss(loss)
-        state.seconds += time.perf_counter() - started
+        state.note_evaluation(loss, time.perf_counter() - started)
         self.reports.phase("training", "Learning from your examples")
 
     def save_checkpoint(self) -> None:
@@ -227,13 +226,13 @@ class TrainingRun:
             self.numbers.device,
             self.reports.warn,
         )
-        examples = first_examples(data_file(self.run_folder, "validation"), SAMPLE_COUNT)
+        held_out = read_examples(data_file(self.run_folder, "validation"))
         self.evaluator = Evaluator(
             self.model,
             self.loss,
             self.chat,
             tables.validation,
-            sample_questions(self.chat, examples, recipe.max_tokens_per_example),
+            sample_questions(self.chat, held_out, recipe.max_tokens_per_example),
             self.filling,
             self.budget,
             self._check_stop,

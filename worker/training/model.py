@@ -1,6 +1,7 @@
 """The base model, loaded without trusting it, frozen, and wearing a fresh adapter."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,15 +14,17 @@ from app.runs.recipe import Recipe
 from worker.training import failures
 
 
-def check_base_model(recipe: Recipe) -> None:
+def check_base_model(recipe: Recipe, check_stop: Callable[[], None]) -> None:
     """Refuse a base model that is gone, changed since the run was planned, or dangerous.
+
+    All its bytes are read, which takes a while with a large one, so a stop is heeded meanwhile.
 
     Raises:
         TrainingFailureError: saying which.
     """
     folder, name = recipe.base_model_folder, recipe.base_model_name
     try:
-        found = fingerprint(folder)
+        found = fingerprint(folder, between=check_stop)
         if found != recipe.base_model_fingerprint:
             details = f"fingerprint {found}, expected {recipe.base_model_fingerprint}"
             raise failures.base_model_changed(name, details)

@@ -47,6 +47,10 @@ class TrainingPlan:
             warmup_steps=round(recipe.warmup_fraction * total),
         )
 
+    def evaluations_after(self, step: int) -> int:
+        """Return how many evaluations are still to come once an update is done."""
+        return sum(due >= step for due in self.evaluation_steps)
+
     def learning_rate(self, step: int) -> float:
         """Rise in a straight line, then fall to a tenth along a cosine (Loshchilov, Hutter, 2017).
 

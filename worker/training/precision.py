@@ -8,10 +8,12 @@ stored with the first checkpoint, because a run that goes on has to go on in the
 
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final, Self
 
 import torch
 
+_CALCULATING: Final = ("torch", "transformers", "peft", "tokenizers")
 _SIZE: Final = 512
 _ROUNDS: Final = 12
 _WORTH_IT: Final = 1.5
@@ -24,19 +26,19 @@ class Numbers:
     Attributes:
         dtype: the number format of the frozen weights; the adapter is float32 always.
         threads: how many take part in one calculation on a processor.
-        torch_version: the library that calculates.
+        libraries: the versions of those that decide how it is calculated.
     """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
-    torch_version: str
+    libraries: dict[str, str]
 
     @classmethod
     def choose(cls) -> Self:
         """Return what suits this machine best."""
         device = choose_device()
-        return cls(device, choose_dtype(device), torch.get_num_threads(), str(torch.__version__))
+        return cls(device, choose_dtype(device), torch.get_num_threads(), _libraries())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -45,7 +47,7 @@ class Numbers:
             torch.device(content["device"]),
             getattr(torch, content["dtype"]),
             int(content["threads"]),
-            str(content["torch"]),
+            dict(content["libraries"]),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -53,14 +55,17 @@ class Numbers:
             "device": self.device.type,
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": self.threads,
-            "torch": self.torch_version,
+            "libraries": self.libraries,
         }
 
-    def can_go_on_here(self) -> bool:
-        """Say whether this machine can calculate just as the one on which the run began."""
-        return (self.device.type, self.torch_version) == (
-            choose_device().type,
-            str(torch.__version__),
+    def difference_here(self) -> str:
+        """Say in what this machine would calculate otherwise; empty if it would not."""
+        here = {"device": choose_device().type, **_libraries()}
+        begun_with = {"device": self.device.type, **self.libraries}
+        return ", ".join(
+            f"{name} was {begun_with.get(name, 'another')} and is {value} now"
+            for name, value in here.items()
+            if begun_with.get(name) != value
         )
 
     def apply(self) -> None:
@@ -69,6 +74,10 @@ class Numbers:
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
         # Part of that mode, meant for finding faults: it would write to all memory once more.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in _CALCULATING}
 
 
 def choose_device() -> torch.device:

@@ -21,6 +21,8 @@ class RunState:
         epoch: the epoch whose updates are under way, from 0.
         updates_done: how many updates of that epoch are done.
         evaluated_step: the last step at which held-out questions were asked.
+        seconds: what learning and evaluating took so far.
+        evaluation_seconds: the part of it that all evaluations took.
         epoch_loss: summed over the answer tokens of this epoch.
         span_loss: summed over the answer tokens since the last reported metrics.
         memory_halvings: how often memory ran short, each of which halved the micro-batches.
@@ -32,6 +34,8 @@ class RunState:
     evaluated_step: int = 0
     tokens_seen: int = 0
     seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    evaluations: int = 0
     epoch_loss: float = 0.0
     epoch_answers: int = 0
     last_epoch_loss: float = 0.0
@@ -70,8 +74,16 @@ class RunState:
         self.span_loss, self.span_answers = 0.0, 0
         return loss
 
-    def note_held_out_loss(self, loss: float) -> None:
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """What an evaluation takes, as far as it is known."""
+        return self.evaluation_seconds / max(self.evaluations, 1)
+
+    def note_evaluation(self, loss: float, seconds: float) -> None:
         """Take note of an evaluation; the best state so far is the one that will be kept."""
+        self.seconds += seconds
+        self.evaluation_seconds += seconds
+        self.evaluations += 1
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_step = loss, self.step
         self.evaluated_step = self.step

@@ -27,6 +27,11 @@ class Reports:
     def warn(self, message: str) -> None:
         self._events.emit("log", level="warning", message=message)
 
+    def begin_anew(self, reason: str) -> None:
+        """Say that nothing of what was said so far counts any longer."""
+        self._events.emit("restarted")
+        self.warn(reason)
+
     def plan(self, plan: TrainingPlan, tables: TokenTables, epochs: int, state: RunState) -> None:
         train, validation = tables.train.counts, tables.validation.counts
         self._events.emit(
@@ -86,7 +91,8 @@ class Reports:
                 total_steps=plan.total_steps,
                 epoch=state.epoch + state.updates_done / plan.steps_per_epoch,
                 tokens_per_second=self._speed.tokens_per_second,
-                seconds_left=self._speed.seconds_left(plan.total_steps - state.step),
+                seconds_left=self._speed.seconds_left(plan.total_steps - state.step)
+                + plan.evaluations_after(state.step) * state.seconds_per_evaluation,
                 memory_bytes=memory_bytes(device),
             )
         if state.step % plan.report_every == 0 or is_last:
@@ -130,6 +136,8 @@ class Reports:
             epochs=float(epochs),
             tokens_seen=state.tokens_seen,
             seconds=state.seconds,
+            evaluation_seconds=state.evaluation_seconds,
+            evaluations=state.evaluations,
             peak_memory_bytes=max(state.peak_memory_bytes, peak_memory_bytes(device)),
             adapter_folder=saved.folder,
             adapter_sha256=saved.sha256,

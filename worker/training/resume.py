@@ -24,15 +24,13 @@ def find_resumable(checkpoints: CheckpointFolder, reports: Reports) -> Checkpoin
     checkpoint = checkpoints.load_newest()
     if checkpoint is None:
         return None
-    begun_with = Numbers.from_json(checkpoint.state["numbers"])
-    if begun_with.can_go_on_here():
+    difference = Numbers.from_json(checkpoint.state["numbers"]).difference_here()
+    if not difference:
         return checkpoint
     checkpoints.discard_all()
-    here = Numbers.choose()
-    reports.warn(
-        f"The training began with {begun_with.device.type} and torch {begun_with.torch_version}; "
-        f"this is {here.device.type} and torch {here.torch_version}, which calculates a little "
-        "differently. So the training begins anew."
+    reports.begin_anew(
+        "The training begins anew, because what was saved would not go on in the same numbers: "
+        f"{difference}."
     )
     return None
 
@@ -64,9 +62,9 @@ def unpack(checkpoint: Checkpoint, weights: Weights, optimizer: torch.optim.Opti
     for name, weight in weights.items():
         if f"step.{name}" in moments:
             optimizer.state[weight] = {
-                "step": moments[f"step.{name}"],
-                "exp_avg": moments[f"exp_avg.{name}"].to(weight.device),
-                "exp_avg_sq": moments[f"exp_avg_sq.{name}"].to(weight.device),
+                # The count of steps too: the fused optimizer wants all of it on one device.
+                part: moments[f"{part}.{name}"].to(weight.device)
+                for part in _MOMENTS
             }
     random_state.restore(checkpoint.state["random"], checkpoint.tensors["random"])
     return RunState.from_json(checkpoint.state["run"])

@@ -17,6 +17,7 @@ from app.runs.child_events import (
     PhaseEvent,
     PlanEvent,
     ProgressEvent,
+    RestartedEvent,
     SampleEvent,
 )
 from app.runs.status import RunStatus, check_move
@@ -44,6 +45,8 @@ class Batch:
     samples: dict[tuple[int, int], SampleEvent] = field(default_factory=dict)
     checkpoints: dict[int, CheckpointEvent] = field(default_factory=dict)
     left_out: int = 0
+    begins_anew: bool = False
+    """What was written of the run's progress before this batch counts no longer."""
 
     @property
     def is_empty(self) -> bool:
@@ -86,6 +89,13 @@ class Intake:
             case CheckpointEvent():
                 self.batch.checkpoints[event.step] = event
                 self._remember("checkpoint", {"step": event.step, "is_best": event.is_best})
+            case RestartedEvent():
+                self.batch = Batch(
+                    values=self.batch.values | {"step": 0, "epoch": 0.0},
+                    events=self.batch.events,
+                    left_out=self.batch.left_out,
+                    begins_anew=True,
+                )
             case LogEvent():
                 self._remember("log", event.model_dump(exclude={"event"}))
             case _:
@@ -102,6 +112,8 @@ class Intake:
     def take_back(self, batch: Batch) -> None:
         """Put back what could not be written; what came since stands after it."""
         newer = self.batch
+        if newer.begins_anew:
+            batch = Batch(values=batch.values, events=batch.events, left_out=batch.left_out)
         self.batch = Batch(
             values=batch.values | newer.values,
             events=batch.events + newer.events,
@@ -109,6 +121,7 @@ class Intake:
             samples=batch.samples | newer.samples,
             checkpoints=batch.checkpoints | newer.checkpoints,
             left_out=batch.left_out + newer.left_out,
+            begins_anew=batch.begins_anew or newer.begins_anew,
         )
 
     def _take_phase(self, event: PhaseEvent) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -126,6 +126,12 @@ def put_checkpoints(
         for checkpoint in checkpoints
     ]
     _upsert(session, RunCheckpoint, rows, keys=("run_id", "step"))
+
+
+def forget_progress(session: Session, run_id: str) -> None:
+    """Delete what was measured so far, because the run begins anew."""
+    for table in (RunMetric, RunSample, RunCheckpoint):
+        session.execute(delete(table).where(table.run_id == run_id))
 
 
 def furthest_checkpoint(session: Session, run_id: str) -> int:

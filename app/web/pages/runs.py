@@ -53,7 +53,8 @@ TypedValues = Annotated[dict[str, str], Depends(_typed_values)]
 def show_training(
     request: Request, project: ViewedProject, session: DatabaseSession
 ) -> HTMLResponse:
-    return _training_page(request, session, project, {})
+    """Offer a training; settings that the address names are filled in."""
+    return _training_page(request, session, project, dict(request.query_params))
 
 
 @router.post("/projects/{project_id}/training", response_model=None)
@@ -218,6 +219,7 @@ def _training_page(
             "choices": planning.CHOICES,
             "typed": typed,
             "chosen": _preset(typed),
+            "has_choices": any(typed.get(choice.name) for choice in planning.CHOICES),
             "runs": service.runs_of(session, project),
             "short_result": short_result,
             "error": error,

@@ -1,0 +1,77 @@
+"""What a person can do about a run that stopped: a button that helps, not one that fails again."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from app.runs.status import RunStatus
+from app.runs.tables import Run
+
+_SMALLER_STEPS: Final = 10.0
+_SHORTEST_EXAMPLE: Final = 64
+
+
+class Way(StrEnum):
+    """Where the button leads."""
+
+    GO_ON = "go_on"
+    """The same run, from where it was last saved."""
+    AGAIN = "again"
+    """A new run with the same settings, on the examples as they are now."""
+    ADJUST = "adjust"
+    """The page that starts a training, with other settings filled in."""
+    OTHER_MODEL = "other_model"
+    """The page where a base model is chosen."""
+    EXAMPLES = "examples"
+    """The page of the examples."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A button.
+
+    Attributes:
+        choices: settings that are filled in, by the names of RecipeChoices.
+    """
+
+    way: Way
+    label: str
+    choices: dict[str, str] = field(default_factory=dict)
+
+
+def can_go_on(run: Run) -> bool:
+    """Say whether the run itself may be tried again: it waits, or the machine was at fault."""
+    if run.status == RunStatus.PAUSED:
+        return True
+    return run.status == RunStatus.FAILED and not (run.failure or {}).get("permanent", True)
+
+
+def remedy(run: Run) -> Remedy:
+    """Return what helps best with a run that is paused or failed."""
+    if can_go_on(run):
+        return Remedy(Way.GO_ON, f"Go on from step {run.step:,}" if run.step else "Try again")
+    code = str((run.failure or {}).get("code", ""))
+    recipe = run.recipe
+    match code:
+        case "nan_loss":
+            rate = float(recipe.get("learning_rate", 0)) / _SMALLER_STEPS
+            return Remedy(
+                Way.ADJUST, "Choose smaller steps", _adjusted(run, learning_rate=f"{rate:g}")
+            )
+        case "out_of_memory":
+            longest = max(_SHORTEST_EXAMPLE, int(recipe.get("max_tokens_per_example", 0)) // 2)
+            return Remedy(
+                Way.ADJUST,
+                "Choose shorter examples",
+                _adjusted(run, max_tokens_per_example=str(longest)),
+            )
+        case "base_model_missing" | "base_model_refused":
+            return Remedy(Way.OTHER_MODEL, "Look at the base model")
+        case "no_usable_examples":
+            return Remedy(Way.EXAMPLES, "Look at the examples")
+        case _:
+            return Remedy(Way.AGAIN, "Start again with the same settings")
+
+
+def _adjusted(run: Run, **changes: str) -> dict[str, str]:
+    return {"preset": str(run.recipe.get("preset", "")), **changes}
