@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 SOURCES := app worker tests migrations scripts benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow check format lock screenshots settings-docs clean
+.PHONY: help run install test test-slow test-gpu check format lock screenshots settings-docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test: $(VENV)/dev.stamp ## Install what the tests need and run them all
 
 test-slow: $(VENV)/dev.stamp ## Run the slower tests: many kills, large files, clean installs
 	@scripts/test.sh -m "slow and not gpu"
+
+test-gpu: $(VENV)/dev.stamp ## Run the tests that need a graphics card, on a machine that has one
+	@TAILOR_TEST_PROCESSES=0 scripts/test.sh -m gpu
 
 check: $(VENV)/dev.stamp ## Lint, format, types, import contracts, templates, compose file
 	@$(BIN)/ruff check $(SOURCES)

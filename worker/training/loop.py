@@ -29,7 +29,7 @@ from worker.training.model import (
     load_tokenizer,
 )
 from worker.training.plan import TrainingPlan
-from worker.training.precision import Numbers
+from worker.training.precision import NOTEBOOK, Numbers
 from worker.training.progress import RunState
 from worker.training.reports import Reports
 from worker.training.result import save_adapter
@@ -59,7 +59,9 @@ class TrainingRun:
         self.reports.phase("loading_model", f"Loading {self.recipe.base_model_name}")
         checkpoint = resume.find_resumable(self.checkpoints, self.reports)
         self.numbers = (
-            Numbers.from_json(checkpoint.state["numbers"]) if checkpoint else Numbers.choose()
+            Numbers.from_json(checkpoint.state["numbers"])
+            if checkpoint
+            else Numbers.choose(self.run_folder.parent / NOTEBOOK)
         )
         self.numbers.apply()
         self._setup_model()

@@ -3,16 +3,24 @@
 What a processor claims is not enough: without AMX, oneDNN's bf16 products can be slower than fp32
 ones on the very machines that list avx512_bf16. So both are tried, and the processor time that they
 take is compared: time on the clock would say more about what else the machine does. The answer is
-stored with the first checkpoint, because a run that goes on has to go on in the same numbers.
+written down beside the runs, because the same seed and examples are to give the same model again,
+and stored with the first checkpoint, because a run that goes on has to go on in the same numbers.
 """
 
+import json
+import os
+import platform
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
 
+from worker.training.durable_files import write_durably
+
+NOTEBOOK: Final = "number-formats.json"
 _CALCULATING: Final = ("torch", "transformers", "peft", "tokenizers")
 _SIZE: Final = 512
 _ROUNDS: Final = 12
@@ -35,10 +43,11 @@ class Numbers:
     libraries: dict[str, str]
 
     @classmethod
-    def choose(cls) -> Self:
-        """Return what suits this machine best."""
+    def choose(cls, notebook: Path) -> Self:
+        """Return what suits this machine best, as it was found out and written down once."""
         device = choose_device()
-        return cls(device, choose_dtype(device), torch.get_num_threads(), _libraries())
+        dtype = remembered_dtype(device, notebook)
+        return cls(device, dtype, torch.get_num_threads(), _libraries())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -82,6 +91,27 @@ def _libraries() -> dict[str, str]:
 
 def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def remembered_dtype(device: torch.device, notebook: Path) -> torch.dtype:
+    """Return what was chosen on this machine before, or choose and write it down.
+
+    Args:
+        device: what calculates.
+        notebook: a JSON file with the choices of all machines that share the folder.
+    """
+    machine = f"{platform.node()} {platform.machine()} {device.type} torch {torch.__version__}"
+    try:
+        choices = dict(json.loads(notebook.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        choices = {}
+    known = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16)}
+    if choices.get(machine) not in known:
+        choices[machine] = str(choose_dtype(device))
+        temporary = notebook.with_name(f".{notebook.name}-{os.getpid()}")
+        write_durably(temporary, json.dumps(choices, indent=2).encode())
+        temporary.replace(notebook)
+    return known[choices[machine]]
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:
