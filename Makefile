@@ -54,7 +54,8 @@ clean: ## Remove the environment (never your data)
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Tailor needs Python 3.11 or newer; none was found. Install it, or say: make PYTHON=/path/to/python3.11 run"; exit 1; }
 	@echo "Making the environment in $(VENV) with $$($(PYTHON) --version) …"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	echo "The environment could not be made. On Debian and Ubuntu first: apt install python3-venv"; exit 1; }
 
 # Each group installs a lock with hashes, then torch by its pin (see scripts/lock.py for why).
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python

@@ -46,6 +46,8 @@ def _settings() -> Settings:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # One line for each step of the tables' history is news for nobody.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     return settings
 
 
@@ -55,7 +57,6 @@ def up() -> None:
     from app.launcher.up import up as start_everything
 
     settings = _settings()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     start_everything(settings)
 
@@ -134,9 +135,11 @@ def migrate() -> None:
 @cli.command("setup-link")
 def setup_link() -> None:
     """Print a fresh one-time link that creates the first administrator."""
-    from app.launcher.up import prepare
+    from app.launcher.up import fresh_setup_link, prepare
 
-    link = prepare(_settings())
+    settings = _settings()
+    prepare(settings)
+    link = fresh_setup_link(settings)
     if link is None:
         _fail(
             "There is an account already, so there is no set-up link. "

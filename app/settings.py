@@ -3,7 +3,9 @@
 `docs/settings.md` is generated from this class by `tailor settings`; a test holds both together.
 """
 
+import base64
 import os
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -12,7 +14,18 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.addresses import (
+    checked_broker_address,
+    checked_database_address,
+    checked_folder_address,
+    checked_web_address,
+    masked,
+)
+
 ENVIRONMENT_PREFIX = "TAILOR_"
+_TEST_PREFIX = "TAILOR_TEST_"
+_FILE_SUFFIX = "_FILE"
+SECRET_KEY_BYTES = 32
 _HIGHEST_PORT = 65535
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,15 +35,19 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     data_dir: Path = Field(
         default=Path("data"),
-        description="Folder for everything Tailor keeps: database, examples, models, runs.",
+        description="Folder for everything Tailor keeps: database, examples, models, runs. "
+        "A name without a leading slash is a folder beside Tailor's own files.",
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address on which the pages are served. 0.0.0.0 opens them to the network.",
+        description="Address on which the pages are served. 0.0.0.0 opens them to the network; "
+        "browsers elsewhere are answered once TAILOR_PUBLIC_URL names the address they use.",
     )
     port: int = Field(
         default=8000, ge=1, le=_HIGHEST_PORT, description="Port on which the pages are served."
@@ -42,7 +59,7 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="",
-        description="postgresql://user:password@host/name, or sqlite:///path. "
+        description="postgresql://user:password@host/name, or sqlite:////whole/path. "
         "Empty: SQLite in the data folder.",
     )
     database_password: SecretStr = Field(
@@ -129,49 +146,59 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        folder = value.expanduser().resolve()
+        # A folder that is not named whole lies beside Tailor, wherever a command is typed.
+        folder = (REPOSITORY_ROOT / value.expanduser()).resolve()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file, not a folder.")
         return folder
 
+    @field_validator("base_model_shelf")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file.")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        parts = urlsplit(value)
-        is_file = parts.scheme == "sqlite" and not parts.netloc and parts.path
-        is_server = parts.scheme in {"postgresql", "postgresql+psycopg"} and parts.path
-        if value and not (is_file or is_server):
-            raise ValueError(
-                "it must begin with postgresql:// or sqlite:///, "
-                "for example postgresql://tailor:secret@db.example.org/tailor."
-            )
-        return value
+        return checked_database_address(value) if value else value
 
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in {"redis", "rediss", "filesystem"}:
-            raise ValueError(
-                "it must begin with redis://, rediss:// or filesystem:///, "
-                "for example redis://127.0.0.1:6379/0."
-            )
-        return value
+        return checked_broker_address(value) if value else value
 
     @field_validator("storage_url")
     @classmethod
     def _known_storage(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme != "file" or parts.netloc or not parts.path):
-            raise ValueError("it must begin with file:///, for example file:///srv/tailor.")
-        return value
+        return checked_folder_address(value) if value else value
 
     @field_validator("inference_url", "public_url", "hub_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ValueError("it must begin with http:// or https://.")
-        return value.rstrip("/")
+        return checked_web_address(value) if value else value
+
+    @field_validator("inference_url")
+    @classmethod
+    def _without_version(cls, value: str) -> str:
+        # Clients of this protocol are often given the address with /v1; ours adds it itself.
+        return value.removesuffix("/v1")
+
+    @field_validator("secret_key")
+    @classmethod
+    def _whole_key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            try:
+                key = base64.b64decode(value.get_secret_value(), validate=True)
+            except ValueError:
+                key = b""
+            if len(key) != SECRET_KEY_BYTES:
+                raise ValueError(
+                    f"it must be {SECRET_KEY_BYTES} random bytes in base64, as the command "
+                    f"“openssl rand -base64 {SECRET_KEY_BYTES}” prints them."
+                )
+        return value
 
     @field_validator("log_level")
     @classmethod
@@ -255,16 +282,37 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: with one sentence for each setting that cannot be used.
     """
+    _refuse_unknown_names()
     try:
         return Settings(**_values_from_files())
     except ValidationError as error:
         raise SettingsError("\n".join(_sentences(error))) from error
 
 
+def _refuse_unknown_names() -> None:
+    """A name with a slip in it would be passed over, and Tailor would run on its defaults."""
+    known = {environment_name(name) for name in Settings.model_fields}
+    unknown = [
+        name
+        for name in os.environ
+        if name.startswith(ENVIRONMENT_PREFIX)
+        and not name.startswith(_TEST_PREFIX)
+        and name.removesuffix(_FILE_SUFFIX) not in known
+    ]
+    if unknown:
+        raise SettingsError("\n".join(_unknown(name, known) for name in sorted(unknown)))
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    alike = get_close_matches(name.removesuffix(_FILE_SUFFIX), known, n=1)
+    meant = f" Did you mean {alike[0]}?" if alike else ""
+    return f"{name} is set, but Tailor has no such setting.{meant}"
+
+
 def _values_from_files() -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field_name, field in Settings.model_fields.items():
-        variable = environment_name(field_name) + "_FILE"
+        variable = environment_name(field_name) + _FILE_SUFFIX
         if path := os.environ.get(variable):
             try:
                 key = str(field.validation_alias or field_name)
@@ -287,8 +335,15 @@ def _sentences(error: ValidationError) -> list[str]:
         name = environment_name(location) if location in Settings.model_fields else location
         if problem["type"] != "value_error":
             message = message[0].lower() + message[1:] + "."
-        sentences.append(f"{name} is set to “{problem['input']}”, which cannot be used: {message}")
+        shown = _shown(location, problem["input"])
+        sentences.append(f"{name} is set to {shown}, which cannot be used: {message}")
     return sentences
+
+
+def _shown(field_name: str, value: object) -> str:
+    field = Settings.model_fields.get(field_name)
+    is_secret = field is not None and field.annotation is SecretStr
+    return "something secret" if is_secret else f"“{masked(str(value))}”"
 
 
 @cache

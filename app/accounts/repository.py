@@ -135,6 +135,15 @@ def delete_open_links(
     session.execute(statement)
 
 
+def delete_links_of_maker(session: Session, user_id: str) -> None:
+    """Delete the unused links that a person made for others."""
+    session.execute(
+        delete(OneTimeLink).where(
+            OneTimeLink.created_by_id == user_id, OneTimeLink.used_at.is_(None)
+        )
+    )
+
+
 def delete_link(session: Session, purpose: str, link_id: str) -> bool:
     result = session.execute(
         delete(OneTimeLink)

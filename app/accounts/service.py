@@ -18,7 +18,7 @@ from app.accounts.errors import (
     WrongCurrentPasswordError,
 )
 from app.accounts.passwords import check_strength, hash_password, verify_password
-from app.accounts.sign_in import normal_email
+from app.accounts.sign_in import forget_failures, normal_email
 from app.accounts.tables import OneTimeLink, User
 from app.accounts.tokens import new_token, token_hash
 from app.clock import now
@@ -253,18 +253,24 @@ def set_administrator(session: Session, user_id: str, *, is_admin: bool) -> User
     user = person(session, user_id)
     if not is_admin:
         _require_another_administrator(session, user)
+        # With a link kept for later, whoever is one no longer could make themselves one again.
+        repository.delete_links_of_maker(session, user.id)
     user.is_admin = is_admin
     session.flush()
     return user
 
 
 def set_active(session: Session, user_id: str, *, is_active: bool) -> User:
-    """Switch an account on or off. Switched off, all its sessions and open links end."""
+    """Switch an account on or off.
+
+    Switched off, its sessions end, and so do all open links: those for it and those it made.
+    """
     user = person(session, user_id)
     if not is_active:
         _require_another_administrator(session, user)
         repository.delete_sessions(session, user.id)
         repository.delete_open_links(session, RESET, user_id=user.id)
+        repository.delete_links_of_maker(session, user.id)
     user.is_active = is_active
     session.flush()
     return user
@@ -292,6 +298,7 @@ def _set_password(
 ) -> None:
     check_strength(password, email=user.email, name=user.name)
     user.password_hash = password_hash or hash_password(password)
+    forget_failures(session, user.email)
     repository.delete_sessions(session, user.id, keep_id=keep_session_id)
     repository.delete_open_links(session, RESET, user_id=user.id)
     session.flush()

@@ -89,12 +89,17 @@ def complete_sign_in(
     if user is None:
         # The account went away while its password was being checked.
         raise WrongPasswordError
-    repository.forget_failures(session, _account_key(email))
+    forget_failures(session, email)
     if not user.is_active:
         return AccountClosedError()
     if needs_rehash(user.password_hash):
         user.password_hash = hash_password(password)
     return open_session(session, user, browser)
+
+
+def forget_failures(session: Session, email: str) -> None:
+    """Let an account be signed in to at once, whatever was guessed before."""
+    repository.forget_failures(session, _account_key(email))
 
 
 def open_session(session: Session, user: User, browser: Browser) -> NewSession:

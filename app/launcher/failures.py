@@ -22,9 +22,17 @@ def explain(error: Exception, settings: Settings) -> str:
         return _explain_database(error, settings)
     if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
+        is_storage = settings.storage_url and str(error.filename).startswith(
+            str(settings.storage_root)
+        )
+        variable, folder = (
+            ("TAILOR_STORAGE_URL", settings.storage_root)
+            if is_storage
+            else ("TAILOR_DATA_DIR", settings.data_dir)
+        )
         return (
             f"The machine refused{place}: {error.strerror or error}. Check that the folder in "
-            f"TAILOR_DATA_DIR, {settings.data_dir}, exists and may be written to."
+            f"{variable}, {folder}, exists and may be written to."
         )
     return f"{type(error).__name__}: {error}"
 

@@ -2,6 +2,7 @@
 
 from pydantic import SecretStr
 
+from app.addresses import masked
 from app.settings import Settings, environment_name
 
 _INTRODUCTION = """# Settings
@@ -40,5 +41,7 @@ def as_text(settings: Settings) -> str:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             value = "(set)" if value.get_secret_value() else "(not set)"
+        elif isinstance(value, str):
+            value = masked(value)
         lines.append(f"{environment_name(name)} = {value}\n    {field.description}")
     return "\n".join(lines)

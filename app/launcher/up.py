@@ -28,12 +28,8 @@ from app.storage.folders import get_storage
 _READY_SECONDS = 60
 
 
-def prepare(settings: Settings) -> str | None:
-    """Bring data folder and database up to date.
-
-    Returns:
-        The one-time set-up link, or None if someone has an account already.
-    """
+def prepare(settings: Settings) -> None:
+    """Bring data folder and database up to date. A set-up link that was given out stays good."""
     os.umask(0o077)
     storage = get_storage()
     storage.prepare()
@@ -41,6 +37,11 @@ def prepare(settings: Settings) -> str | None:
     migrate(get_engine())
     with transaction() as session:
         register_built_in(session, storage)
+
+
+def fresh_setup_link(settings: Settings) -> str | None:
+    """Return a one-time set-up link, or None if someone has an account already."""
+    with transaction() as session:
         return setup_link(session, settings)
 
 
@@ -48,7 +49,8 @@ def up(settings: Settings) -> None:
     """Start everything, print where to go, and stay until Ctrl-C.
 
     Raises:
-        StartError: if the data folder is in use, a port is taken, or the job queue is away.
+        StartError: if the data folder is in use, a port is taken, the job queue is away, or the
+            pages do not come up.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_one(settings.data_dir):
@@ -59,11 +61,18 @@ def up(settings: Settings) -> None:
             )
         if problem := broker_problem(settings):
             raise StartError(problem)
-        link = prepare(settings)
+        prepare(settings)
+        link = fresh_setup_link(settings)
         group = ProcessGroup(EVERYTHING, settings.data_dir / "logs")
-        greeter = threading.Thread(target=_greet, args=(settings, link, group), daemon=True)
+        failed = threading.Event()
+        greeter = threading.Thread(target=_greet, args=(settings, link, group, failed), daemon=True)
         greeter.start()
         run_until_signal(group)
+    if failed.is_set():
+        raise StartError(
+            f"The pages did not come up within {_READY_SECONDS} s. "
+            f"See {settings.data_dir / 'logs' / 'web.log'}."
+        )
     sys.stdout.write("Tailor has stopped. Everything is kept; start it again to continue.\n")
 
 
@@ -86,6 +95,11 @@ def _require_free_port(host: str, port: int, variable: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except socket.gaierror as error:
+            raise StartError(
+                f"This machine has no address {host}: {error.strerror}. "
+                f"Set {variable.replace('PORT', 'HOST')} to one that it has, such as 127.0.0.1."
+            ) from error
         except OSError as error:
             raise StartError(
                 f"Port {port} on {host} cannot be used: {error.strerror}. "
@@ -93,13 +107,13 @@ def _require_free_port(host: str, port: int, variable: str) -> None:
             ) from error
 
 
-def _greet(settings: Settings, link: str | None, group: ProcessGroup) -> None:
+def _greet(
+    settings: Settings, link: str | None, group: ProcessGroup, failed: threading.Event
+) -> None:
+    """Say where to go once the pages answer; if they never do, stop everything."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
     if not _answers(f"http://{host}:{settings.port}/health"):
-        sys.stdout.write(
-            f"The pages did not come up within {_READY_SECONDS} s. "
-            f"See {settings.data_dir / 'logs' / 'web.log'}.\n"
-        )
+        failed.set()
         group.request_stop()
         return
     lines = ["", f"  Tailor is running: {settings.resolved_public_url}", ""]

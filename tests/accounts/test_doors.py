@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select, update
 
 from app.accounts import service
@@ -184,6 +185,15 @@ class TestGuessing:
         assert answer.status_code == 429
         assert "Try again in 15 minutes." in answer.text
 
+    def test_a_new_password_opens_a_slowed_down_account_at_once(self, web: Web) -> None:
+        admin = web.client_for(ADMIN)
+        path = _new_link(admin.submit(f"/people/{web.user(OWNER).id}/reset-link").text)
+        browser = web.anonymous()
+        for _ in range(7):
+            _sign_in(browser, OWNER, "not the one")
+        assert browser.submit_from(path, path, {"password": NEW_PASSWORD}).status_code == 303
+        assert _sign_in(web.anonymous(), OWNER, NEW_PASSWORD) == 303
+
     def test_the_table_never_holds_what_was_typed(self, web: Web) -> None:
         _sign_in(web.anonymous(), "my secret by mistake", "x")
         with web.transaction() as session:
@@ -309,6 +319,20 @@ class TestPeople:
         assert owner.get("/").status_code == 303
         assert admin.submit(f"/people/{user_id}/active", {"is_active": "yes"}).status_code == 303
         assert _sign_in(web.anonymous(), OWNER, PASSWORD) == 303
+
+    @pytest.mark.parametrize("what", ["active", "administrator"])
+    def test_whoever_is_administrator_no_longer_has_no_way_back(self, web: Web, what: str) -> None:
+        admin, rogue = web.client_for(ADMIN), web.client_for(OWNER)
+        rogue_id = web.user(OWNER).id
+        admin.submit(f"/people/{rogue_id}/administrator", {"is_admin": "yes"})
+        invited = {"email": "friend@example.org", "makes_admin": "yes"}
+        paths = [
+            _new_link(rogue.submit("/people/invitations", invited).text),
+            _new_link(rogue.submit(f"/people/{web.user(ADMIN).id}/reset-link").text),
+        ]
+        assert admin.submit(f"/people/{rogue_id}/{what}").status_code == 303
+        for path in paths:
+            assert web.anonymous().get(path).status_code == 410
 
     def test_the_last_administrator_stays_one(self, web: Web) -> None:
         admin = web.client_for(ADMIN)

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from app.accounts.service import SETUP, check_link
+from app.database.engine import build_engine
+from app.database.session import transaction
 from app.launcher.health import worker_is_alive
+from app.settings import REPOSITORY_ROOT
 from tests.support.services import free_port
 from tests.support.waiting import wait_until
 
@@ -41,9 +45,27 @@ def test_each_command_explains_itself(tmp_path: Path) -> None:
         assert "Usage:" in answer.stdout
 
 
+def test_commands_work_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY_ROOT))
+    monkeypatch.chdir(tmp_path)
+    migrated = tailor("migrate", data_dir=tmp_path / "data")
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert "up to date" in migrated.stdout
+
+
+def test_bringing_the_database_up_to_date_leaves_a_set_up_link_good(tmp_path: Path) -> None:
+    link = tailor("setup-link", data_dir=tmp_path).stdout.strip()
+    tailor("migrate", data_dir=tmp_path)
+    engine = build_engine(f"sqlite:///{tmp_path}/db/tailor.sqlite")
+    with transaction(engine, read_only=True) as session:
+        assert check_link(session, SETUP, link.rpartition("/")[2])
+    engine.dispose()
+
+
 def test_from_set_up_link_to_a_new_password(tmp_path: Path) -> None:
     link = tailor("setup-link", data_dir=tmp_path)
     assert "/setup/" in link.stdout
+    assert link.stderr == ""
     added = tailor(
         *("user", "add", "mo@example.org", "--name", "Mo", "--admin"),
         data_dir=tmp_path,
@@ -89,6 +111,8 @@ def test_the_doctor_names_what_works_and_what_does_not(tmp_path: Path) -> None:
         ({"TAILOR_BROKER_URL": "redis://127.0.0.1:1/0"}, "Check TAILOR_BROKER_URL"),
         ({"TAILOR_DATA_DIR": "/proc/tailor"}, "TAILOR_DATA_DIR"),
         ({"TAILOR_SECRET_KEY_FILE": "/nowhere"}, "which cannot be read"),
+        ({"TAILOR_STORAGE_URL": "file:///proc/tailor"}, "TAILOR_STORAGE_URL, /proc/tailor"),
+        ({"TAILOR_HOST": "nonsense.invalid"}, "Set TAILOR_HOST to one that it has"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_a_sentence(

@@ -113,7 +113,7 @@ class TestARunThatGoesWell:
     def test_garbage_and_secrets(
         self, engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("TAILOR_SECRET_KEY", "very secret")
+        monkeypatch.setenv("TAILOR_INFERENCE_TOKEN", "very secret")
         monkeypatch.setenv("HF_TOKEN", "very secret")
         run_id = queue_run(engine, storage, project_id, {"talks_garbage": True})
         execute(engine, storage)
