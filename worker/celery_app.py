@@ -14,9 +14,9 @@ from celery import signals
 
 from app.database.engine import get_engine
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE, celery_app
-from app.runs.sweeper import Sweeper
 from app.settings import SettingsError, get_settings
 from app.storage.folders import get_storage
+from app.upkeep.sweeper import Sweeper
 from worker.lifeline import lifeline
 from worker.tasks import register_tasks
 

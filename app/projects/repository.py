@@ -20,7 +20,11 @@ def project_and_role(
     row = session.execute(
         select(Project, ProjectMember.role)
         .join(ProjectMember, ProjectMember.project_id == Project.id)
-        .where(Project.id == project_id, ProjectMember.user_id == user_id)
+        .where(
+            Project.id == project_id,
+            ProjectMember.user_id == user_id,
+            Project.deleted_at.is_(None),
+        )
     ).first()
     return None if row is None else (row[0], Role(row[1]))
 
@@ -30,10 +34,25 @@ def projects_of(session: Session, user_id: str) -> list[tuple[Project, Role]]:
     rows = session.execute(
         select(Project, ProjectMember.role)
         .join(ProjectMember, ProjectMember.project_id == Project.id)
-        .where(ProjectMember.user_id == user_id)
+        .where(ProjectMember.user_id == user_id, Project.deleted_at.is_(None))
         .order_by(Project.updated_at.desc(), Project.id)
     )
     return [(project, Role(role)) for project, role in rows]
+
+
+def lock_project(session: Session, project_id: str) -> Project | None:
+    """Return the project as it is now, and hold it still; None once it was deleted."""
+    return session.scalar(
+        select(Project)
+        .where(Project.id == project_id, Project.deleted_at.is_(None))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def deleted_project_ids(session: Session) -> Sequence[str]:
+    """Return the projects that are to go and are not gone yet."""
+    return session.scalars(select(Project.id).where(Project.deleted_at.is_not(None))).all()
 
 
 def members_of(session: Session, project_id: str) -> Sequence[tuple[ProjectMember, User]]:

@@ -76,6 +76,18 @@ def create_project(
     return project
 
 
+def hold_still(session: Session, project_id: str) -> Project:
+    """Return the project as it is now, locked until the commit.
+
+    Raises:
+        UnknownProjectError: if it was deleted.
+    """
+    project = repository.lock_project(session, project_id)
+    if project is None:
+        raise UnknownProjectError
+    return project
+
+
 def change_project(session: Session, project: Project, name: str, goal: str) -> None:
     project.name = _checked_name(name)
     project.goal = many_lines(goal, _LONGEST_GOAL)

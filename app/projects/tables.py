@@ -29,6 +29,8 @@ class Project(Base):
     """The base model chosen for the next training; None until one is chosen."""
     version_count: Mapped[int] = mapped_column(default=0)
     """How many version numbers were given out; v1 is the first run."""
+    deleted_at: Mapped[datetime | None]
+    """When it was taken out of everybody's sight; its rows and files follow."""
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from app.database.base import database_epoch
 from app.datasets.tables import Example
-from app.projects.tables import Project
 from app.runs.status import ACTIVE, RunStatus
 from app.runs.tables import Run, RunEvent, RunMetric, RunSample
 
@@ -25,16 +24,6 @@ def add_event(session: Session, run: Run, kind: str, payload: dict[str, Any]) ->
     run.event_count += 1
     session.add(RunEvent(run_id=run.id, sequence=run.event_count, kind=kind, payload=payload))
     session.flush()
-
-
-def lock_project(session: Session, project_id: str) -> Project:
-    """Return the project as it is now, and hold it still until the commit."""
-    return session.scalars(
-        select(Project)
-        .where(Project.id == project_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
 
 
 def of_project(session: Session, project_id: str, run_id: str) -> Run | None:

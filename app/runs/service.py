@@ -17,6 +17,7 @@ from app.clock import now
 from app.datasets.snapshot import Snapshot, freeze
 from app.ids import new_id
 from app.jobs import EXECUTE_RUN, send_after_commit
+from app.projects.service import hold_still
 from app.projects.tables import Project
 from app.runs import repository
 from app.runs.errors import (
@@ -172,6 +173,7 @@ def start_run(
 
     Raises:
         NoExamplesError: if the project has no examples.
+        UnknownProjectError: if the project was deleted meanwhile.
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         DiskFullError: if there is no room for the run's checkpoints.
     """
@@ -179,7 +181,7 @@ def start_run(
     folder, snapshot = frozen.folder, frozen.snapshot
     run = Run(id=frozen.run_id, requested_by_id=user.id if user else None, event_count=0)
     try:
-        project = repository.lock_project(session, project.id)
+        project = hold_still(session, project.id)
         recipe = make_recipe(base_model, preset, choices, snapshot)
         storage.require_room(_room_for(recipe, base_model))
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
@@ -204,7 +206,7 @@ def start_again(
         {name: run.recipe.get(name) for name in RecipeChoices.model_fields}
     )
     model = base_model_of(session, run)
-    project = repository.lock_project(session, run.project_id)
+    project = hold_still(session, run.project_id)
     preset = Preset(run.recipe["preset"])
     return start_run(session, storage, project, model, preset, choices, user, frozen)
 
@@ -227,6 +229,11 @@ def find_run(session: Session, project: Project, run_id: str) -> Run:
     if run is None:
         raise UnknownRunError
     return run
+
+
+def pending_runs(session: Session) -> list[tuple[str, str]]:
+    """Return (job, run id) of all that wait for a worker; the sweeper sends them again."""
+    return [(EXECUTE_RUN, run_id) for run_id in repository.queued_ids(session)]
 
 
 def runs_of(session: Session, project: Project) -> Sequence[Run]:

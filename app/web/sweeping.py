@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.runs.sweeper import Sweeper
+from app.upkeep.sweeper import Sweeper
 
 
 @asynccontextmanager

@@ -1,13 +1,20 @@
 """Projects from making to deleting, and who may do what with them."""
 
+import pytest
 from sqlalchemy import func, select
 
 from app.adapters.tables import Adapter
 from app.base_models.service import STARTER_ID
+from app.datasets.service import add_examples
 from app.datasets.tables import Example, Import
+from app.journey.deletion import begin_deletion
+from app.projects.errors import UnknownProjectError
+from app.projects.service import hold_still
 from app.projects.tables import Project, ProjectMember, Role
 from app.runs.status import RunStatus
 from app.runs.tables import Run
+from app.upkeep.sweeper import Sweeper
+from tests.support.runs import examples
 from tests.support.web import ADMIN, OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
 
@@ -174,6 +181,36 @@ class TestDeleting:
         assert "while version 1 is being trained" in answer.text
         assert folder.exists()
         assert owner.get(f"/projects/{project.id}").status_code == 200
+
+    def test_a_refused_deletion_has_touched_nothing(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        _add_examples(web, project.id)
+        _add_run(web, project.id, RunStatus.QUEUED)
+        answer = owner.submit(f"/projects/{project.id}/delete", {"confirmation": project.name})
+        assert answer.status_code == 409
+        assert "3 examples" in owner.page(f"/projects/{project.id}/examples")
+
+    def test_what_a_crash_interrupts_is_out_of_sight_and_finished_later(self, web: Web) -> None:
+        project, owner = web.project("Half deleted"), web.client_for(OWNER)
+        _add_examples(web, project.id)
+        run_id = _add_run(web, project.id, RunStatus.SUCCEEDED)
+        web.storage.folder("runs", run_id)
+        with web.transaction() as session:
+            begin_deletion(session, session.merge(project), "half deleted")
+        assert owner.get(f"/projects/{project.id}").status_code == 404
+        assert "Half deleted" not in owner.page("/")
+        with pytest.raises(UnknownProjectError), web.transaction() as session:
+            hold_still(session, project.id)
+        Sweeper(web.engine, web.storage).sweep()
+        assert not web.storage.path("runs", run_id).exists()
+        with web.transaction() as session:
+            for table in (Project, Example, Run):
+                assert session.scalar(select(func.count()).select_from(table)) == 0, table
+
+
+def _add_examples(web: Web, project_id: str) -> None:
+    with web.transaction() as session:
+        add_examples(session, project_id, examples(3))
 
 
 def test_roles_are_stored_as_plain_words(web: Web) -> None:

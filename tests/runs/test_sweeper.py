@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from app.clock import now
 from app.database.session import transaction
 from app.leases.tables import MAX_ATTEMPTS
 from app.runs.holding import HeldRun, beat, claim_next_run
+from app.runs.lost import free_lost_runs
 from app.runs.repository import lock
 from app.runs.service import cancel_run
 from app.runs.status import RunStatus
-from app.runs.sweeper import Sweeper, free_lost_runs, send_hints
 from app.storage.folders import Storage
+from app.upkeep.sweeper import Sweeper, send_hints
 from tests.support.runs import get_run, queue_run
 from tests.support.waiting import wait_until
 
@@ -141,19 +143,23 @@ def test_folders_are_tidied_but_nothing_that_is_still_needed(
     assert storage.path("runs", waiting, "checkpoints", "step-5").exists()
 
 
-def test_after_the_database_was_away_holders_get_one_round(
-    engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_whoever_waited_for_the_database_takes_nothing_from_others_who_did(
+    engine: Engine, storage: Storage, project_id: str
 ) -> None:
+    """A writer blocks everyone for longer than a lease; the worker that lives keeps its run."""
     run_id = queue_run(engine, storage, project_id)
-    lose_worker(engine)
-    sweeper = Sweeper(engine, storage)
-    # As after a sweep that waited long for the database.
-    monkeypatch.setattr("app.runs.sweeper._SLOW_SWEEP_SECONDS", -1.0)
-    run_before = get_run(engine, run_id)
-    sweeper._database_was_away = True  # noqa: SLF001 (its memory of the last round)
-    sweeper.sweep()
-    assert get_run(engine, run_id).fence == run_before.fence
-    monkeypatch.setattr("app.runs.sweeper._SLOW_SWEEP_SECONDS", 1000.0)
-    sweeper._database_was_away = False  # noqa: SLF001
-    sweeper.sweep()
-    assert get_run(engine, run_id).status == RunStatus.QUEUED
+    held = lose_worker(engine)
+    blocker = sqlite3.connect(str(engine.url.database), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(free_lost_runs, engine)
+        # The sweep has read that the lease is over and waits to write, as the worker does.
+        assert not wait([sweep], timeout=1.5).done
+        blocker.execute("ROLLBACK")
+        assert sweep.result(timeout=30) == []
+    blocker.close()
+    with transaction(engine) as session:
+        beat(session, held)
+    assert free_lost_runs(engine) == []
+    assert get_run(engine, run_id).status == RunStatus.STARTING

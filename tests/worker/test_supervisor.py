@@ -22,12 +22,13 @@ from app.database.session import transaction
 from app.runs import service
 from app.runs.child_events import ResultEvent
 from app.runs.log_file import last_lines
+from app.runs.lost import free_lost_runs
 from app.runs.repository import lock, metrics, shown_samples
 from app.runs.status import FINAL, RunStatus
-from app.runs.sweeper import Sweeper, free_lost_runs
 from app.runs.watching.repository import events_after
 from app.settings import get_settings
 from app.storage.folders import Storage
+from app.upkeep.sweeper import Sweeper
 from tests.support.runs import attempts, get_run, queue_run
 from tests.support.waiting import wait_until
 from worker.promotion import check_adapter

@@ -1,17 +1,16 @@
 """Making projects, their overview, and their settings."""
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.database.session import transaction
-from app.datasets.service import DELETE_AT_ONCE, delete_some_of_project
+from app.database.session import DATABASE_AWAY
 from app.errors import DomainError
+from app.journey.deletion import begin_deletion, finish_deletion
 from app.journey.samples import create_from_sample, sample_called, samples
-from app.journey.service import check_deletion, delete_project
 from app.projects import service
 from app.projects.tables import Project, Role
 from app.web.dependencies import (
@@ -26,6 +25,7 @@ from app.web.dependencies import (
 from app.web.flashes import redirect
 from app.web.templating import render
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 
 Text = Annotated[str, Form()]
@@ -159,22 +159,17 @@ def delete(
     confirmation: Text = "",
 ) -> Response:
     try:
-        with transaction(engine, read_only=True) as reading:
-            check_deletion(reading, project, confirmation)
-        _delete_examples(engine, project.id)
-        delete_project(session, storage, project, confirmation)
+        begin_deletion(session, project, confirmation)
     except DomainError as error:
         typed = {"confirmation": confirmation}
         return _settings_page(request, session, project, user.id, error, typed)
+    # Decided: nobody sees the project from here on, and whatever happens, the sweeper ends it.
+    session.commit()
+    try:
+        finish_deletion(engine, storage, project.id)
+    except DATABASE_AWAY as error:
+        logger.warning("Project %s is deleted later: %s", project.id, error)
     return redirect(request, "/", f"“{project.name}” and all that belonged to it is deleted.")
-
-
-def _delete_examples(engine: Engine, project_id: str) -> None:
-    """Delete what is most, in short transactions, so that others who write come in between."""
-    deleted = DELETE_AT_ONCE
-    while deleted == DELETE_AT_ONCE:
-        with transaction(engine) as session:
-            deleted = delete_some_of_project(session, project_id)
 
 
 def _settings_page(

@@ -1,7 +1,8 @@
 """Every few seconds: free what lost its worker, and remind the workers of what waits.
 
 It runs in the web process and in every worker, any number at once: each change is made under the
-row's lock, and a hint too many costs nothing.
+row's lock, and a hint too many costs nothing. It stands above all concepts; each of them says what
+waits and tidies up behind itself.
 """
 
 import logging
@@ -10,18 +11,16 @@ import time
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from app.base_models.service import pending_base_models
 from app.database.session import DATABASE_AWAY, transaction
 from app.datasets.importing import pending_imports
 from app.datasets.service import remove_orphaned_uploads
-from app.jobs import EXECUTE_RUN, QUEUE_OF, send_now, waiting_messages
-from app.leases.repository import expired
-from app.leases.tables import LEASE_SECONDS, MAX_ATTEMPTS
-from app.runs import holding, repository
-from app.runs.status import ACTIVE, RunStatus
-from app.runs.tables import Run
+from app.jobs import QUEUE_OF, send_now, waiting_messages
+from app.journey.deletion import finish_deletions
+from app.leases.tables import LEASE_SECONDS
+from app.runs.lost import free_lost_runs
+from app.runs.service import pending_runs
 from app.runs.tidying import tidy_run_folders
 from app.storage.folders import Storage
 
@@ -32,26 +31,10 @@ _TIDY_SECONDS: Final = 60.0
 _SLOW_SWEEP_SECONDS: Final = LEASE_SECONDS / 6
 
 
-def free_lost_runs(engine: Engine) -> list[str]:
-    """Put runs whose worker fell silent back into the queue, or end them after three tries.
-
-    Returns:
-        The ids of the runs that changed.
-    """
-    with transaction(engine, read_only=True) as session:
-        lost = expired(session, Run, ACTIVE)
-    freed = []
-    for run_id in lost:
-        with transaction(engine) as session:
-            if _free(session, run_id):
-                freed.append(run_id)
-    return freed
-
-
 def send_hints(engine: Engine) -> None:
     """Remind the workers of everything that waits, unless as many reminders lie there already."""
     with transaction(engine, read_only=True) as session:
-        waiting = [(EXECUTE_RUN, run_id) for run_id in repository.queued_ids(session)]
+        waiting = pending_runs(session)
         waiting += pending_imports(session)
         waiting += pending_base_models(session)
     for queue in dict.fromkeys(QUEUE_OF[job] for job, _ in waiting):
@@ -64,30 +47,6 @@ def _fill_up(queue: str, hints: list[tuple[str, str]]) -> None:
         return
     for job, entity_id in hints:
         send_now(job, entity_id)
-
-
-def _free(session: Session, run_id: str) -> bool:
-    run = repository.lock_expired(session, run_id)
-    if run is None:
-        return False
-    if run.attempts < MAX_ATTEMPTS:
-        message = f"The worker stopped answering. {holding.GOES_ON}"
-        holding.give_back(session, run, message)
-        return True
-    reason = (
-        f"The worker that trained stopped answering {MAX_ATTEMPTS} times in a row before anything "
-        "more was learned."
-    )
-    failure = {
-        "code": "worker_lost",
-        "reason": reason,
-        "next_step": "Most often the machine's memory was too small: choose a smaller base model, "
-        "or ask the person who runs Tailor to look at the machine, then start again.",
-        "details": f"The last holder was {run.lease_owner}.",
-        "permanent": False,
-    }
-    holding.end_locked(session, run, RunStatus.FAILED, reason, failure=failure)
-    return True
 
 
 class Sweeper:
@@ -145,6 +104,7 @@ class Sweeper:
         with transaction(self._engine, read_only=True) as session:
             remove_orphaned_uploads(session, self._storage)
             tidy_run_folders(session, self._storage)
+        finish_deletions(self._engine, self._storage)
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
