@@ -13,6 +13,7 @@ from app.projects.tables import Project
 from app.runs.recipe import Recipe
 from app.runs.status import RunStatus
 from app.runs.tables import Run
+from tests.support.hub_server import COMMIT
 from tests.support.run_folders import make_run_folder, recipe_for, sums
 from tests.support.tiny_models import make_tiny_model
 from tests.support.training_events import train_here
@@ -58,7 +59,7 @@ def add_version(web: Web, base_folder: Path, recipe: Recipe, trained_folder: Pat
                 source=source,
                 name="Tiny Model",
                 hub_id="someone/tiny" if source == "hub" else None,
-                revision="abc123" if source == "hub" else None,
+                revision=COMMIT if source == "hub" else None,
                 folder=str(base_folder),
                 status=BaseModelStatus.READY,
                 facts={"licence": "Apache-2.0", "parameters": 50_000},

@@ -13,12 +13,15 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from app.base_models.tables import BaseModel
+from app.projects.tables import Project
 from tests.adapters.conftest import BASE_ID, RUN_ID, AddVersion
+from tests.support.hub_server import COMMIT, hub_server
 from tests.support.web import OWNER, STRANGER, VIEWER, Web
 from worker.training.chat_templates import ChatFormat
 from worker.training.evaluate import answer
 from worker.training.examples import Message
 
+QUESTION = "What is 3 and 4?"
 URL = "/projects/{}/versions/3"
 
 
@@ -85,7 +88,7 @@ def test_a_base_model_from_elsewhere_is_named_not_sent(
     expected = "someone/tiny" if source == "hub" else "Tiny Model"
     assert config["base_model_name_or_path"] == expected
     assert expected in card
-    assert config["revision"] == ("abc123" if source == "hub" else None)
+    assert config["revision"] == (COMMIT if source == "hub" else None)
 
 
 @pytest.mark.parametrize("source", ["builtin", "hub", "folder"])
@@ -119,41 +122,70 @@ def test_the_card_tells_what_it_was_made_from(web: Web, add_version: AddVersion)
     assert "/tmp" not in card  # noqa: S108 (no path of this machine leaves it)
 
 
+def unpacked(web: Web, project: Project, folder: Path) -> Path:
+    """Download the version and unpack it; return its folder."""
+    content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        assert bundle.testzip() is None
+        bundle.extractall(folder)
+    return folder / "support-mail-v3"
+
+
+def use_it(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run the small program outside of Tailor; return what it says."""
+    outside = subprocess.run(
+        [sys.executable, "-I", str(folder / "use_it.py"), *arguments],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+    )
+    assert outside.returncode == 0, outside.stderr[-2000:]
+    return outside.stdout.strip()
+
+
+def answer_inside(base: Path, adapter: Path, messages: list[Message]) -> str:
+    """What Tailor itself answers with the same files."""
+    chat = ChatFormat(AutoTokenizer.from_pretrained(adapter))
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter
+    ).eval()
+    return answer(model, chat, chat.encode_prompt(messages), lambda: None)
+
+
 def test_plain_peft_gives_the_same_answer_outside_of_tailor(
     web: Web, add_version: AddVersion, base_folder: Path, trained_folder: Path, tmp_path: Path
 ) -> None:
     project = add_version(web.project())
-    taught = [{"role": "system", "content": 'Be "brief" 🙂.\n'}]
+    taught = [Message(role="system", content='Be "brief" 🙂.\n')]
     data = web.storage.folder("runs", RUN_ID) / "data"
     data.mkdir()
     (data / "train.jsonl").write_text(json.dumps({"id": 1, "messages": taught}) + "\n")
-    content = web.client_for(OWNER).get(URL.format(project.id) + "/download").content
-    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
-        assert bundle.testzip() is None
-        bundle.extractall(tmp_path)
-    program = tmp_path / "support-mail-v3" / "use_it.py"
-    assert len(program.read_text().splitlines()) <= 12
-    question = "What is 3 and 4?"
-    outside = subprocess.run(
-        [sys.executable, "-I", str(program), question],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert outside.returncode == 0, outside.stderr[-2000:]
-
-    chat = ChatFormat(AutoTokenizer.from_pretrained(trained_folder))
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32), trained_folder
-    ).eval()
-    prompt = chat.encode_prompt(
-        [
-            Message(role="system", content=taught[0]["content"]),
-            Message(role="user", content=question),
-        ]
-    )
-    inside = answer(model, chat, prompt, lambda: None)
+    folder = unpacked(web, project, tmp_path)
+    assert len((folder / "use_it.py").read_text().splitlines()) <= 12
+    asked = Message(role="user", content=QUESTION)
+    inside = answer_inside(base_folder, trained_folder, [*taught, asked])
     assert inside
-    assert outside.stdout.strip().startswith(inside)
+    assert use_it(folder, QUESTION).startswith(inside)
+
+
+def test_the_program_takes_a_base_model_from_the_folder_that_it_is_given(
+    web: Web, add_version: AddVersion, base_folder: Path, trained_folder: Path, tmp_path: Path
+) -> None:
+    folder = unpacked(web, add_version(web.project(), "folder"), tmp_path)
+    inside = answer_inside(base_folder, trained_folder, [Message(role="user", content=QUESTION)])
+    assert use_it(folder, QUESTION, str(base_folder)).startswith(inside)
+
+
+def test_the_program_fetches_the_revision_that_the_version_was_trained_on(
+    web: Web, add_version: AddVersion, base_folder: Path, trained_folder: Path, tmp_path: Path
+) -> None:
+    folder = unpacked(web, add_version(web.project(), "hub"), tmp_path)
+    inside = answer_inside(base_folder, trained_folder, [Message(role="user", content=QUESTION)])
+    with hub_server() as hub:
+        hub.add("someone/tiny", base_folder)  # has this one revision, and none called “main”
+        said = use_it(
+            folder, QUESTION, HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf")
+        )
+    assert said.startswith(inside)

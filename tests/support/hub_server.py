@@ -105,6 +105,25 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing: a test's output is for what went wrong."""
 
+    def do_HEAD(self) -> None:
+        """What the hub's own client asks before it fetches a file."""
+        hub = self.server_state
+        hub.requests.append((self.path, self.headers.get("Authorization", "")))
+        hub_id, _, rest = unquote(self.path).removeprefix("/").partition("/resolve/")
+        commit, _, name = rest.partition("/")
+        repository = hub.repositories.get(hub_id)
+        content = repository.files.get(name) if repository else None
+        if repository is None or content is None or commit != repository.commit:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if repository else "RepoNotFound")
+            content = b""
+        else:
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", commit)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+
     def do_GET(self) -> None:
         hub = self.server_state
         parts = urlsplit(self.path)

@@ -25,6 +25,25 @@ UNMARKED_TEMPLATE: Final = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '<|end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
+# As Qwen3 does it: a last answer is shown with its thoughts, and who wants none is given a closed
+# block at the end of the question.
+THINKING_TEMPLATE: Final = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' }}"
+    "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+    "{{ m['content'] + '<|end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
+)
+# As SmolLM3 does it: the markers stand around the whole turn, its header included.
+MARKED_THINKING_TEMPLATE: Final = (
+    "{% set closed = '' if enable_thinking | default(true) else '<think>\\n\\n</think>\\n' %}"
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{% generation %}"
+    "{{ '<|assistant|>\\n' + closed + m['content'] + '<|end|>\\n' }}{% endgeneration %}"
+    "{% else %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '<|end|>\\n' }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' + closed }}{% endif %}"
+)
 ROLE_MARKS: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 
 

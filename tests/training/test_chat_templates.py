@@ -6,7 +6,9 @@ import pytest
 
 from tests.support.tiny_models import (
     MARKED_TEMPLATE,
+    MARKED_THINKING_TEMPLATE,
     ROLE_MARKS,
+    THINKING_TEMPLATE,
     UNMARKED_TEMPLATE,
     make_tokenizer,
 )
@@ -121,6 +123,17 @@ def test_earlier_answers_that_the_template_rewrites_are_not_learned_wrongly() ->
     )
     chat = ChatFormat(make_tokenizer(template=template))
     assert learned_text(chat, encode(chat, TALK)) == [" Yes. <b>12</b><|end|>"]
+
+
+@pytest.mark.parametrize("template", [THINKING_TEMPLATE, MARKED_THINKING_TEMPLATE])
+def test_a_model_that_can_think_is_taught_and_asked_to_answer_at_once(template: str) -> None:
+    chat = ChatFormat(make_tokenizer(template=template))
+    row = encode(chat, TALK)
+    assert learned_text(chat, row)[-1] == " Yes. <b>12</b><|end|>"
+    assert not any("<" in text.removesuffix("<|end|>") for text in learned_text(chat, row)[:-1])
+    prompt = chat.encode_prompt(TALK[:-1])
+    assert row.ids[: len(prompt)] == prompt
+    assert str(chat.tokenizer.decode(prompt)).rstrip().endswith("<think>\n\n</think>")
 
 
 def test_a_template_cannot_count_forever(monkeypatch: pytest.MonkeyPatch) -> None:

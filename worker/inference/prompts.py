@@ -51,8 +51,8 @@ class GuardedChatFormat(ChatFormat):
         self._renderer = renderer
         super().__init__(tokenizer)
 
-    def _rendered(
-        self, messages: list[Message], **options: bool
+    def _rendered_with(
+        self, messages: list[Message], options: dict[str, bool]
     ) -> tuple[str, list[tuple[int, int]]]:
         answer = self._renderer.render(
             {

@@ -31,6 +31,10 @@ from worker.training.failures import TrainingFailureError
 
 _GENERATION_MARKER: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _LONGEST_RENDERING_SECONDS: Final = 5.0
+# Models that can think aloud first are asked not to: examples hold answers, not thoughts. What a
+# template then writes in their place stands in the question, where it is read and never learned.
+# Templates of other models do not look at it.
+_WITHOUT_THOUGHTS: Final = {"enable_thinking": False}
 # Where transformers puts its marks around control tokens that a person typed.
 _MARKED: Final = re.compile("[\U000f0000\U000f0001]")
 
@@ -115,6 +119,7 @@ class ChatFormat:
         self._special_ids = frozenset(i for i, token in added.items() if token.special)
         self._in_answers = _any_of(special)
         self._in_questions = _any_of([*special, *named])
+        self._header_in_answers = self._find_header_in_answers() if self._has_markers else ""
         self._newline_ids = self._encode_plain("\n")
         glued = self._encode_plain("\na")
         # SentencePiece tokenizers put a space before whatever they are given.
@@ -215,8 +220,6 @@ class ChatFormat:
             if message["role"] != "assistant" or index == 0:
                 continue
             before = self._render(messages[:index], add_generation_prompt=True)
-            if not full.startswith(before):
-                before = self._render(messages[:index])
             is_last = index == len(messages) - 1
             after = full if is_last else self._render(messages[: index + 1])
             start = _common_length(before, full)
@@ -230,10 +233,38 @@ class ChatFormat:
 
     def _render_with_spans(self, messages: list[Message]) -> tuple[str, list[tuple[int, int]]]:
         text, spans = self._rendered(messages, return_assistant_tokens_mask=True)
-        return text, [(start, end) for start, end in spans if end > start]
+        header = self._header_in_answers
+        begun = [
+            (start + len(header) if text.startswith(header, start) else start, end)
+            for start, end in spans
+        ]
+        return text, [(start, end) for start, end in begun if end > start]
+
+    def _find_header_in_answers(self) -> str:
+        """What the markers count as the answer although the question's text ends with it.
+
+        Some templates put their markers around the line that says who speaks too.
+        """
+        question = Message(role="user", content="a")
+        try:
+            prompt = self._render([question], add_generation_prompt=True)
+            text, spans = self._rendered(
+                [question, Message(role="assistant", content="b")],
+                return_assistant_tokens_mask=True,
+            )
+        except UnusableConversationError:
+            return ""
+        if not spans or not text.startswith(prompt):
+            return ""
+        return text[spans[0][0] : len(prompt)]
 
     def _rendered(
         self, messages: list[Message], **options: bool
+    ) -> tuple[str, list[tuple[int, int]]]:
+        return self._rendered_with(messages, {**_WITHOUT_THOUGHTS, **options})
+
+    def _rendered_with(
+        self, messages: list[Message], options: dict[str, bool]
     ) -> tuple[str, list[tuple[int, int]]]:
         """Render a conversation; the places of its answers come along if they are asked for."""
         render: Any = render_jinja_template
