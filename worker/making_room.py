@@ -20,6 +20,8 @@ _TIMEOUT_SECONDS: Final = 5.0
 # An answer that is being written ends first. The run is held for 30 seconds by now, and nobody
 # renews that before the training process is there.
 _LONGEST_WAIT_SECONDS: Final = 15.0
+# So long the chat loads nothing, for the training to take the memory that was made free.
+_HOLD_SECONDS: Final = 60.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.25
 _ROOM_TO_WORK_BYTES: Final = 2 * 1024**3
 # Weights in fp32 where the hardware lacks bf16, and again while they are being loaded.
@@ -48,10 +50,13 @@ def unload_chat_models(url: str, token: str, longest_wait: float = _LONGEST_WAIT
         httpx.HTTPError: if it does not answer, or refuses.
     """
     deadline = time.monotonic() + longest_wait
+    headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS) as client:
-        client.post("/v1/release", headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+        asked = client.post("/v1/release", headers=headers, json={"hold_seconds": _HOLD_SECONDS})
+        before = asked.raise_for_status().json()["releases"]
         # It answers before the models are gone: first comes the end of what is being written.
-        while client.get("/health").raise_for_status().json()["loaded"]:
+        # Its count is looked at, because “nothing is loaded” may be true for a moment only.
+        while client.get("/health").raise_for_status().json()["releases"] <= before:
             if time.monotonic() > deadline:
                 logger.info("The chat server still holds models after %.0f s.", longest_wait)
                 return False

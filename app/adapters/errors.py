@@ -12,7 +12,7 @@ class AdapterFilesGoneError(NotFoundError):
     """The row is there, the files are not: the data folder was changed by other hands."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"The files of version v{number} are not where Tailor put them.")
+        super().__init__(f"The files of version {number} are not where Tailor put them.")
         self.why = "Someone may have moved or deleted them on the machine that runs Tailor."
         self.next_step = (
             "Ask the person who runs Tailor to restore them from a backup, or train once more."
@@ -24,7 +24,7 @@ class BaseModelChangedError(ConflictError):
 
     def __init__(self, base_model_name: str, number: int) -> None:
         super().__init__(
-            f"Version v{number} cannot be downloaded with the base model {base_model_name}.",
+            f"Version {number} cannot be downloaded with the base model {base_model_name}.",
             why="Its files have changed since this version was trained, and on other files the "
             "version would answer differently.",
             next_step="Train a new version, or ask the person who runs Tailor to bring back the "

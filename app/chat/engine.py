@@ -6,13 +6,16 @@ really answered; where it is missing, the stamp says only what the protocol says
 
 import json
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, cast, get_args
 
 import httpx
 
+from app.chat.cancellation import Cancellation
 from app.chat.errors import (
     BrokenOffError,
     EngineAwayError,
@@ -25,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=180.0, write=30.0, pool=5.0)
 _LONGEST_DETAILS: Final = 2000
+_LONGEST_MODEL_NAME: Final = 200
+_LONGEST_WAIT_FOR_A_PLACE_SECONDS: Final = 60.0
+_SHORTEST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 10.0
 Message = dict[str, str]
 
 
@@ -54,9 +61,14 @@ class Stamp:
     turns_left_out: int = 0
 
 
+WaitingState = Literal["queued", "loading", "held"]
+
+
 @dataclass(frozen=True)
-class Loading:
-    """The model is being loaded."""
+class Waiting:
+    """Nothing is written yet: others come first, the model is loaded, or its memory is needed."""
+
+    state: WaitingState
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Ending:
     stamp: Stamp
 
 
-EngineEvent = Loading | Piece | Ending
+EngineEvent = Waiting | Piece | Ending
 
 
 class ChatEngine:
@@ -88,35 +100,65 @@ class ChatEngine:
         self._base_url = base_url
         self._token = token
 
-    def ask(self, question: Question) -> Generator[EngineEvent, None, None]:
+    def ask(
+        self, question: Question, cancellation: Cancellation | None = None
+    ) -> Generator[EngineEvent, None, None]:
         """Yield the answer piece by piece; closing the iterator stops the server's work.
 
+        A server that has no place free is asked again for a minute.
+
+        Args:
+            question: what is asked, and of which model.
+            cancellation: ends it from another thread.
+
         Raises:
-            DomainError: one of this concept's, if the answer does not come or breaks off.
+            DomainError: one of this concept's, if the answer does not come or breaks off, which a
+                cancelled one does too.
         """
+        cancellation = cancellation or Cancellation()
         headers = {"Authorization": f"Bearer {self._token()}"}
+        deadline = time.monotonic() + _LONGEST_WAIT_FOR_A_PLACE_SECONDS
+        may_load_adapter = question.adapter_folder is not None
         with httpx.Client(
             base_url=self._base_url, headers=headers, timeout=_TIMEOUT, trust_env=False
         ) as client:
-            yield from self._ask(client, question, may_load_adapter=True)
+            while True:
+                refused = yield from self._try(client, question, cancellation)
+                if refused is None:
+                    return
+                if refused.status_code == 429 and time.monotonic() < deadline:
+                    yield Waiting("queued")
+                    cancellation.wait(_pause_seconds(refused))
+                elif refused.status_code == 404 and may_load_adapter:
+                    may_load_adapter = False
+                    if not _load_adapter(client, question):
+                        raise _refusal(refused)
+                else:
+                    raise _refusal(refused)
 
-    def _ask(
-        self, client: httpx.Client, question: Question, *, may_load_adapter: bool
-    ) -> Iterator[EngineEvent]:
+    def _try(
+        self, client: httpx.Client, question: Question, cancellation: Cancellation
+    ) -> Generator[EngineEvent, None, httpx.Response | None]:
+        """Ask once; return the server's refusal, if it refused."""
         begun = False
+        request = client.build_request(
+            "POST",
+            "/v1/chat/completions",
+            json=_body(question),
+            extensions={"trace": cancellation.trace},
+        )
         try:
-            with client.stream("POST", "/v1/chat/completions", json=_body(question)) as response:
+            if cancellation.is_cancelled:
+                raise BrokenOffError
+            response = client.send(request, stream=True)
+            with closing(response):
                 if response.status_code == 200:
                     for event in _events(response.iter_lines()):
                         begun = begun or isinstance(event, Piece)
                         yield event
-                    return
+                    return None
                 response.read()
-            is_unknown = response.status_code == 404 and question.adapter_folder is not None
-            if is_unknown and may_load_adapter and _load_adapter(client, question):
-                yield from self._ask(client, question, may_load_adapter=False)
-                return
-            raise _refusal(response)
+                return response
         except httpx.HTTPError as error:
             logger.warning("the chat server at %s: %r", self._base_url, error)
             raise (BrokenOffError() if begun else EngineAwayError()) from error
@@ -141,8 +183,8 @@ def _events(lines: Iterator[str]) -> Iterator[EngineEvent]:
     """
     ended = False
     for line in lines:
-        if line.startswith(": loading"):
-            yield Loading()
+        if (state := line.removeprefix(": ")) in get_args(WaitingState):
+            yield Waiting(cast("WaitingState", state))
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()
@@ -162,10 +204,17 @@ def _events(lines: Iterator[str]) -> Iterator[EngineEvent]:
         raise BrokenOffError
 
 
+def _pause_seconds(refused: httpx.Response) -> float:
+    """Return after how long it is worth asking again, as the server says it."""
+    said = refused.headers.get("Retry-After", "")
+    seconds = float(said) if said.isdecimal() else _SHORTEST_PAUSE_SECONDS
+    return min(max(seconds, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+
+
 def _stamp(chunk: dict[str, Any]) -> Stamp:
     tailor = chunk.get("tailor") or {}
     return Stamp(
-        model=str(chunk.get("model", "")),
+        model=str(chunk.get("model", ""))[:_LONGEST_MODEL_NAME],
         base_fingerprint=str(tailor.get("base_fingerprint") or ""),
         adapter_sha256=tailor.get("adapter_digest"),
         turns_left_out=int(tailor.get("turns_left_out") or 0),
@@ -208,4 +257,7 @@ def _explained(error: object) -> DomainError:
 def _load_adapter(client: httpx.Client, question: Question) -> bool:
     """Ask a server such as vLLM to load the adapter; see docs/decisions on other engines."""
     request = {"lora_name": question.model, "lora_path": str(question.adapter_folder)}
-    return client.post("/v1/load_lora_adapter", json=request).status_code == 200
+    try:
+        return client.post("/v1/load_lora_adapter", json=request).status_code == 200
+    except httpx.HTTPError as error:
+        raise EngineAwayError from error

@@ -2,69 +2,30 @@
 
 The web process itself holds the stream from the chat server, independent of any browser: a page
 that is reloaded, opened twice or gone costs nothing, and every page reads from the same buffer.
-The row is written when the answer ends. If the web process ends first, no row is written, and the
-page says that the answer was cut off.
+What is there is written to the answer's row every few seconds, so that not even a killed process
+takes it away; the page then says that the answer was cut off.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Condition, Lock, Thread
-from typing import Final, Literal
+from typing import Final
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.chat import repository
-from app.chat.engine import ChatEngine, Ending, Loading, Piece, Question, Stamp
-from app.chat.errors import TooManyAnswersError
-from app.chat.tables import ChatReply
+from app.chat.cancellation import Cancellation
+from app.chat.engine import ChatEngine, Ending, Piece, Waiting
+from app.chat.errors import BrokenOffError, TooManyAnswersError
+from app.chat.replies import ReplyKey, ReplyPlan, Side, Snapshot
+from app.chat.reply_writer import ReplyWriter
 from app.errors import DomainError
 
 logger = logging.getLogger(__name__)
 
-Side = Literal["tuned", "base"]
-LiveState = Literal["waiting", "loading", "writing", "done"]
-
 MOST_LIVE_REPLIES: Final = 48
-_SAVING_ATTEMPTS: Final = 60
-_SAVING_PAUSE_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True)
-class ReplyKey:
-    turn_id: str
-    side: Side
-
-
-@dataclass(frozen=True)
-class ReplyPlan:
-    """An answer to be asked for.
-
-    Attributes:
-        model_name: what people call the model, for the stamp.
-    """
-
-    key: ReplyKey
-    conversation_id: str
-    attempt: int
-    question: Question
-    model_name: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is known of an answer at one moment."""
-
-    state: LiveState = "waiting"
-    text: str = ""
-    status: str = ""
-    """complete, length, stopped or failed; empty until it is done."""
-    stamp: Stamp | None = None
-    problem: dict[str, str] | None = None
-    seconds: float = 0.0
 
 
 class LiveReply:
@@ -76,7 +37,7 @@ class LiveReply:
         self._snapshot = Snapshot()
         self._listeners: set[Callable[[], None]] = set()
         self._started = time.monotonic()
-        self.stop_asked = False
+        self.cancellation = Cancellation()
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
@@ -93,8 +54,8 @@ class LiveReply:
         return end
 
     def stop(self) -> None:
-        """Keep what is there and end."""
-        self.stop_asked = True
+        """Keep what is there and end, whether or not anything is arriving."""
+        self.cancellation.cancel()
 
     def wait_until_done(self, timeout: float) -> bool:
         with self._changed:
@@ -118,6 +79,7 @@ class LiveReplies:
         self._new_session = new_session
         self._lock = Lock()
         self._replies: dict[ReplyKey, LiveReply] = {}
+        self._is_closing = False
 
     def get(self, turn_id: str, side: Side) -> LiveReply | None:
         with self._lock:
@@ -147,72 +109,54 @@ class LiveReplies:
                 target=self._follow, args=(reply,), name=f"reply-{plan.key.turn_id}", daemon=True
             ).start()
 
+    def close(self, seconds: float) -> None:
+        """End all answers where they are and keep what is there, within about so many seconds."""
+        with self._lock:
+            self._is_closing = True
+            replies = list(self._replies.values())
+        for reply in replies:
+            reply.stop()
+        deadline = time.monotonic() + seconds
+        for reply in replies:
+            reply.wait_until_done(max(0.0, deadline - time.monotonic()))
+
     def _follow(self, reply: LiveReply) -> None:
         """The task of one answer, from the question to the row."""
+        writer = ReplyWriter(self._new_session, reply.plan)
         try:
-            end = self._listen_to_engine(reply)
+            end = self._listen_to_engine(reply, writer)
         except DomainError as error:
             end = _failed(error)
         except Exception:
             # The boundary of a thread: whatever happened, the page must hear of it.
             logger.exception("an answer failed")
             end = {"status": "failed", "problem": _unforeseen()}
+        if end["status"] == "failed" and reply.cancellation.is_cancelled:
+            # The connection was ended from here, so what broke is no failure.
+            end = {"status": "cut" if self._is_closing else "stopped"}
         try:
-            self._save(reply, replace(reply.snapshot(), **end))  # type: ignore[arg-type]
+            writer.finish(replace(reply.snapshot(), **end))  # type: ignore[arg-type]
         finally:
             reply.update(state="done", **end)
             with self._lock:
                 if self._replies.get(reply.plan.key) is reply:
                     del self._replies[reply.plan.key]
 
-    def _listen_to_engine(self, reply: LiveReply) -> dict[str, object]:
+    def _listen_to_engine(self, reply: LiveReply, writer: ReplyWriter) -> dict[str, object]:
         """Fill the buffer; return how it ended."""
         text = ""
-        with closing(self._engine.ask(reply.plan.question)) as events:
+        with closing(self._engine.ask(reply.plan.question, reply.cancellation)) as events:
             for event in events:
-                if reply.stop_asked:
-                    return {"status": "stopped"}
-                if isinstance(event, Loading):
-                    reply.update(state="loading")
+                if isinstance(event, Waiting):
+                    reply.update(state=event.state)
                 elif isinstance(event, Piece):
                     text += event.text
                     reply.update(state="writing", text=text, stamp=event.stamp)
+                    writer.keep(reply.snapshot())
                 elif isinstance(event, Ending):
                     reply.update(stamp=event.stamp)
                     return {"status": "length" if event.reason == "length" else "complete"}
-        return {"status": "stopped"}
-
-    def _save(self, reply: LiveReply, final: Snapshot) -> None:
-        """Write the row; a database that is away for a while is waited for."""
-        for attempt in range(1, _SAVING_ATTEMPTS + 1):
-            try:
-                with self._new_session() as session, session.begin():
-                    # The conversation may have been deleted meanwhile; then nobody misses it.
-                    if repository.turn_exists(session, reply.plan.key.turn_id):
-                        repository.add(session, _row(reply.plan, final))
-            except DBAPIError as error:
-                logger.warning("an answer waits for the database (%d): %s", attempt, error)
-                time.sleep(_SAVING_PAUSE_SECONDS)
-            else:
-                return
-        logger.error("an answer could not be kept: the database stayed away")
-
-
-def _row(plan: ReplyPlan, final: Snapshot) -> ChatReply:
-    stamp = final.stamp or Stamp(model="")
-    return ChatReply(
-        turn_id=plan.key.turn_id,
-        side=plan.key.side,
-        attempt=plan.attempt,
-        text=final.text,
-        status=final.status,
-        model_name=plan.model_name,
-        base_fingerprint=stamp.base_fingerprint,
-        adapter_sha256=stamp.adapter_sha256,
-        turns_left_out=stamp.turns_left_out,
-        seconds=final.seconds,
-        problem=final.problem,
-    )
+        raise BrokenOffError
 
 
 def _failed(error: DomainError) -> dict[str, object]:

@@ -36,14 +36,28 @@ def lock_conversation(session: Session, conversation_id: str) -> None:
     )
 
 
-def conversations_of(session: Session, project_id: str, user_id: str) -> Sequence[Conversation]:
-    """The newest hundred, the last used first."""
+def conversations_of(
+    session: Session, project_id: str, user_id: str, *, skip: int = 0, limit: int = 1
+) -> Sequence[Conversation]:
+    """A person's conversations in a project, the last used first."""
     return session.scalars(
         select(Conversation)
         .where(Conversation.project_id == project_id, Conversation.user_id == user_id)
         .order_by(Conversation.updated_at.desc(), Conversation.id)
-        .limit(100)
+        .offset(skip)
+        .limit(limit)
     ).all()
+
+
+def count_conversations(session: Session, project_id: str, user_id: str) -> int:
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(Conversation)
+            .where(Conversation.project_id == project_id, Conversation.user_id == user_id)
+        )
+        or 0
+    )
 
 
 def delete_conversation(session: Session, conversation_id: str) -> None:
@@ -79,6 +93,10 @@ def replies_of(session: Session, conversation_id: str) -> Sequence[ChatReply]:
         .where(ChatTurn.conversation_id == conversation_id)
         .order_by(ChatTurn.position, ChatReply.side, ChatReply.attempt, ChatReply.created_at)
     ).all()
+
+
+def reply(session: Session, reply_id: str) -> ChatReply | None:
+    return session.get(ChatReply, reply_id)
 
 
 def turn_exists(session: Session, turn_id: str) -> bool:

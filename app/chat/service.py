@@ -6,15 +6,14 @@ both are judged by what they would have said alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from app.adapters.tables import Adapter
-from app.base_models.tables import BaseModel, BaseModelStatus
 from app.chat import repository
+from app.chat.asked_models import Models, models_for, models_of
 from app.chat.engine import Message, Question
 from app.chat.errors import (
     EmptyQuestionError,
@@ -25,9 +24,11 @@ from app.chat.errors import (
     UnknownConversationError,
     UnknownVersionError,
 )
-from app.chat.live import LiveReplies, ReplyKey, ReplyPlan, Side
+from app.chat.live import LiveReplies
+from app.chat.replies import ReplyKey, ReplyPlan, Side
 from app.chat.tables import ChatReply, ChatTurn, Conversation
-from app.chat.views import Labels, TurnView, turn_views
+from app.chat.thoughts import split_thoughts
+from app.chat.views import TurnView, turn_views
 from app.clock import now
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
@@ -35,6 +36,7 @@ from app.storage.folders import Storage
 MOST_QUESTION_CHARACTERS: Final = 20_000
 MOST_INSTRUCTION_CHARACTERS: Final = 8_000
 LEAST_TOKENS, MOST_TOKENS = 16, 2048
+VARIETY_TEMPERATURE: Final = 0.8
 _LONGEST_TITLE: Final = 80
 _USABLE: Final = ("complete", "length", "stopped")
 
@@ -56,33 +58,16 @@ class ChatSettings:
 
 
 @dataclass(frozen=True)
-class Models:
-    """Who is asked: the base model, and a version of it if there is one."""
+class AskingAgain:
+    """How the last question is asked once more.
 
-    base: BaseModel
-    adapter: Adapter | None
+    Attributes:
+        side: who is asked; None: everyone.
+        with_variety: let this one answer differ, whatever the conversation's settings say.
+    """
 
-    @property
-    def version_name(self) -> str:
-        return f"Version {self.adapter.version_number}" if self.adapter else ""
-
-    def labels(self) -> Labels:
-        if self.adapter is None:
-            return Labels({"base": self.base.name}, sides=("base",))
-        names: dict[Side, str] = {"base": self.base.name, "tuned": self.version_name}
-        return Labels(names, self.adapter.sha256)
-
-
-def models_for(session: Session, project_id: str, run_id: str | None) -> Models | None:
-    """Return who would be asked, or None if the project has nothing to ask yet."""
-    adapter = repository.version(session, project_id, run_id) if run_id else None
-    if adapter is None:
-        base = repository.chosen_base_model(session, project_id)
-    else:
-        base = repository.base_model(session, adapter.base_model_id)
-    if base is None or (adapter is None and base.status != BaseModelStatus.READY):
-        return None
-    return Models(base, adapter)
+    side: Side | None = None
+    with_variety: bool = False
 
 
 def own_conversation(
@@ -110,14 +95,19 @@ def start_conversation(
 
     Raises:
         UnknownVersionError: if the version is not this project's.
+        NoModelToAskError: if the project has no base model that is ready.
     """
     if run_id is not None and repository.version(session, project_id, run_id) is None:
         raise UnknownVersionError
+    models = models_for(session, project_id, run_id)
+    if models is None:
+        raise NoModelToAskError
     settings = settings.within_bounds()
     conversation = Conversation(
         project_id=project_id,
         user_id=user_id,
         adapter_run_id=run_id,
+        base_model_id=models.base.id,
         instructions=settings.instructions,
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
@@ -180,10 +170,8 @@ def ask(
     conversation.updated_at = now()
     conversation.title = conversation.title or _title(text)
     session.flush()
-    sides = models.labels().sides
-    _start_after_commit(
-        session, live, [_plan(session, storage, conversation, models, turn, s) for s in sides]
-    )
+    plans = [_plan(session, storage, conversation, models, turn, side) for side in models.labels()]
+    _start_after_commit(session, live, plans)
     return turn
 
 
@@ -193,6 +181,7 @@ def ask_again(
     live: LiveReplies,
     conversation: Conversation,
     turn_id: str,
+    again: AskingAgain,
 ) -> ChatTurn:
     """Ask the last question once more; the earlier answers are kept.
 
@@ -207,10 +196,15 @@ def ask_again(
     if turn is not turns[-1]:
         raise NotTheLastTurnError
     models = _ready_models(session, live, conversation)
-    sides = models.labels().sides
-    _start_after_commit(
-        session, live, [_plan(session, storage, conversation, models, turn, s) for s in sides]
-    )
+    sides = [side for side in models.labels() if again.side in {None, side}]
+    plans = [_plan(session, storage, conversation, models, turn, side) for side in sides]
+    if again.with_variety:
+        temperature = max(conversation.temperature, VARIETY_TEMPERATURE)
+        plans = [
+            replace(plan, question=replace(plan.question, temperature=temperature))
+            for plan in plans
+        ]
+    _start_after_commit(session, live, plans)
     return turn
 
 
@@ -236,17 +230,17 @@ def turns(
         repository.turns_of(session, conversation.id),
         repository.replies_of(session, conversation.id),
         running,
-        models.labels() if models else Labels({}, sides=()),
+        models.labels() if models else {},
     )
 
 
 def _ready_models(session: Session, live: LiveReplies, conversation: Conversation) -> Models:
     if live.of_conversation(conversation.id):
         raise StillAnsweringError
-    models = models_for(session, conversation.project_id, conversation.adapter_run_id)
+    models = models_of(session, conversation)
     if models is None:
         raise NoModelToAskError
-    live.require_room(len(models.labels().sides))
+    live.require_room(len(models.labels()))
     return models
 
 
@@ -290,9 +284,10 @@ def _history(
             break
         reply = newest.get(earlier.id)
         # A question that was never answered would stand there twice in a row with the next one.
-        if reply is not None and reply.status in _USABLE and reply.text.strip():
+        answer = split_thoughts(reply.text).answer if reply is not None else ""
+        if reply is not None and reply.status in _USABLE and answer:
             messages.append({"role": "user", "content": earlier.question})
-            messages.append({"role": "assistant", "content": reply.text})
+            messages.append({"role": "assistant", "content": answer})
     messages.append({"role": "user", "content": turn.question})
     return messages
 

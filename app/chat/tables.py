@@ -21,6 +21,8 @@ class Conversation(Base):
         ForeignKey("adapters.run_id", ondelete="SET NULL")
     )
     """The version asked; None: the base model alone."""
+    base_model_id: Mapped[str | None] = mapped_column(String(40))
+    """The base model asked: the project may choose another one later. It may be gone by now."""
     title: Mapped[str] = mapped_column(String(200), default="")
     instructions: Mapped[str] = mapped_column(Text, default="")
     temperature: Mapped[float] = mapped_column(default=0.0)
@@ -56,8 +58,12 @@ class ChatReply(Base):
     """Raised by each “ask again”; the newest is shown."""
     text: Mapped[str] = mapped_column(Text, default="")
     status: Mapped[str] = mapped_column(String(12))
-    """complete, length, stopped or failed."""
+    """complete, length, stopped or failed; cut, if Tailor was stopped meanwhile; writing, while the
+    answer comes, and for good if Tailor was killed meanwhile."""
     model_name: Mapped[str] = mapped_column(String(200), default="")
+    """What people call the model that was asked."""
+    served_model: Mapped[str] = mapped_column(String(200), default="")
+    """Which model answered, as the chat server named it; empty if it did not say."""
     base_fingerprint: Mapped[str] = mapped_column(String(64), default="")
     adapter_sha256: Mapped[str | None] = mapped_column(String(64))
     seconds: Mapped[float | None]

@@ -1,12 +1,18 @@
 """A conversation as a page shows it: what was asked, and the newest answer of each side."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
-from app.chat.live import LiveReply, Side
+from app.chat.live import LiveReply
+from app.chat.replies import Side
 from app.chat.tables import ChatReply, ChatTurn
+from app.chat.thoughts import split_thoughts
 
 SIDES: tuple[Side, ...] = ("base", "tuned")
+_INTERRUPTED: Final = frozenset({"writing", "cut"})
+
+Origin = Literal["as_asked", "other", "unsaid"]
 
 
 @dataclass(frozen=True)
@@ -20,15 +26,18 @@ class ReplyView:
     """One side's answer to a question.
 
     Attributes:
-        state: waiting, loading, writing; complete, length, stopped, failed; or cut, if Tailor
-            was restarted while it was being written.
-        is_other_adapter: the adapter that answered is not the one that the version was made with.
+        state: waiting, queued, loading, held, writing; complete, length, stopped, failed; or cut,
+            if Tailor was restarted while it was being written.
+        text: the answer without the thoughts before it.
+        thought: what the model wrote before its answer, if it is one that does.
+        origin: whether what answered is what was asked, is something else, or was not said.
     """
 
     side: Side
     name: str
     state: str
     text: str = ""
+    thought: str = ""
     model_name: str = ""
     base_fingerprint: str = ""
     adapter_sha256: str | None = None
@@ -36,11 +45,11 @@ class ReplyView:
     turns_left_out: int = 0
     problem: dict[str, str] | None = None
     earlier: Sequence[EarlierAnswer] = ()
-    is_other_adapter: bool = False
+    origin: Origin = "as_asked"
 
     @property
     def is_live(self) -> bool:
-        return self.state in {"waiting", "loading", "writing"}
+        return self.state in {"waiting", "queued", "loading", "held", "writing"}
 
 
 @dataclass(frozen=True)
@@ -54,14 +63,29 @@ class TurnView:
     def is_live(self) -> bool:
         return any(reply.is_live for reply in self.replies)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every side has given an answer, however short."""
+        return all(reply.state in {"complete", "length"} for reply in self.replies)
+
 
 @dataclass(frozen=True)
-class Labels:
-    """What the two sides are called in this conversation, and which of them take part."""
+class Label:
+    """One side of a conversation.
 
-    names: dict[Side, str]
+    Attributes:
+        name: what people call it.
+        model: its name on the chat server.
+        adapter_sha256: of the files that the version was made with; None for a base model.
+    """
+
+    name: str
+    model: str
     adapter_sha256: str | None = None
-    sides: Sequence[Side] = field(default=SIDES)
+
+
+Labels = Mapping[Side, Label]
+"""The sides that take part in a conversation."""
 
 
 def turn_views(
@@ -80,41 +104,33 @@ def turn_views(
         sides = [
             _reply_view(
                 side,
-                labels,
+                labels.get(side),
                 written.get((turn.id, side), []),
                 running.get((turn.id, side)),
             )
             for side in SIDES
-            if side in labels.sides or (turn.id, side) in written
+            if side in labels or (turn.id, side) in written
         ]
         views.append(TurnView(turn.id, turn.question, sides, is_last=turn is turns[-1]))
     return views
 
 
 def _reply_view(
-    side: Side, labels: Labels, written: list[ChatReply], running: LiveReply | None
+    side: Side, label: Label | None, written: list[ChatReply], running: LiveReply | None
 ) -> ReplyView:
-    name = labels.names.get(side, "")
-    if running is not None and (not written or written[-1].attempt < running.plan.attempt):
-        snapshot = running.snapshot()
-        return ReplyView(
-            side,
-            name,
-            # "done" lasts for the moment in which the row has been written but was not read here.
-            "writing" if snapshot.state == "done" else snapshot.state,
-            snapshot.text,
-            model_name=running.plan.model_name,
-            earlier=_earlier(written),
-        )
+    name = label.name if label else ""
+    if running is not None and not _is_over(running, written):
+        return _running_view(side, name, written, running)
     if not written:
         return ReplyView(side, name, "cut")
     newest = written[-1]
-    expected = labels.adapter_sha256 if side == "tuned" else None
+    thoughts = split_thoughts(newest.text)
     return ReplyView(
         side,
         name,
-        newest.status,
-        newest.text,
+        "cut" if newest.status in _INTERRUPTED else newest.status,
+        thoughts.answer,
+        thoughts.thought,
         newest.model_name,
         newest.base_fingerprint,
         newest.adapter_sha256,
@@ -122,9 +138,45 @@ def _reply_view(
         newest.turns_left_out,
         newest.problem,
         _earlier(written[:-1]),
-        is_other_adapter=newest.adapter_sha256 is not None and newest.adapter_sha256 != expected,
+        _origin(newest, label),
     )
 
 
+def _is_over(running: LiveReply, written: list[ChatReply]) -> bool:
+    """Whether the row of a running answer has its end already."""
+    if not written or written[-1].attempt < running.plan.attempt:
+        return False
+    return written[-1].status != "writing"
+
+
+def _running_view(side: Side, name: str, written: list[ChatReply], running: LiveReply) -> ReplyView:
+    snapshot = running.snapshot()
+    thoughts = split_thoughts(snapshot.text)
+    return ReplyView(
+        side,
+        name,
+        # "done" lasts for the moment in which the row has been written but was not read here.
+        "writing" if snapshot.state == "done" else snapshot.state,
+        thoughts.answer,
+        thoughts.thought,
+        model_name=running.plan.model_name,
+        earlier=_earlier([row for row in written if row.attempt < running.plan.attempt]),
+    )
+
+
+def _origin(reply: ChatReply, label: Label | None) -> Origin:
+    """Compare what answered with what was asked, as far as the chat server said it."""
+    if label is None or not reply.text:
+        return "as_asked"
+    if reply.served_model and reply.served_model != label.model:
+        return "other"
+    if label.adapter_sha256 is None:
+        return "other" if reply.adapter_sha256 else "as_asked"
+    if reply.adapter_sha256 is None:
+        return "unsaid"
+    return "as_asked" if reply.adapter_sha256 == label.adapter_sha256 else "other"
+
+
 def _earlier(replies: list[ChatReply]) -> list[EarlierAnswer]:
-    return [EarlierAnswer(reply.text, reply.model_name) for reply in replies if reply.text]
+    answers = [EarlierAnswer(split_thoughts(r.text).answer, r.model_name) for r in replies]
+    return [answer for answer in answers if answer.text]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from fastapi import Request
@@ -9,9 +10,11 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
 from app.chat import repository, service
+from app.chat.asked_models import models_for, models_of
 from app.chat.live import LiveReplies
 from app.chat.service import ChatSettings
 from app.chat.tables import Conversation
+from app.chat.views import TurnView
 from app.errors import DomainError
 from app.journey.samples import sample_called
 from app.projects.tables import Project
@@ -22,6 +25,7 @@ TEMPERATURES: Final = (
     ("0.4", "A little variety"),
     ("0.8", "More variety"),
 )
+CONVERSATIONS_PER_PAGE: Final = 50
 LENGTHS: Final = (
     ("64", "Short: about 50 words at most"),
     ("256", "Medium: about 200 words at most"),
@@ -37,12 +41,14 @@ class NewPage:
     Attributes:
         run_id: the version; empty for the base model alone.
         question: what was typed, if it could not be asked.
+        number: the page of the list of conversations.
     """
 
     run_id: str
     settings: ChatSettings
     question: str = ""
     error: DomainError | None = None
+    number: int = 1
 
 
 def address(conversation: Conversation) -> str:
@@ -57,7 +63,7 @@ def new_page(
     page: NewPage,
 ) -> HTMLResponse:
     """Render the page of a new conversation."""
-    models = service.models_for(session, project.id, page.run_id or None)
+    models = models_for(session, project.id, page.run_id or None)
     context = {
         "project": project,
         "models": models,
@@ -69,7 +75,7 @@ def new_page(
         "question": page.question,
         "error": page.error,
         "suggestions": _suggestions(session, project, page.run_id),
-        "conversations": repository.conversations_of(session, project.id, user_id),
+        **_conversations(session, project, user_id, page.number),
     }
     status = page.error.status_code if page.error else 200
     return render(request, "chat/new.html", context, status_code=status)
@@ -85,7 +91,7 @@ def conversation_page(
     error: DomainError | None = None,
 ) -> HTMLResponse:
     """Render a conversation with all that was asked and answered."""
-    models = service.models_for(session, project.id, conversation.adapter_run_id)
+    models = models_of(session, conversation)
     turns = service.turns(session, live, conversation, models)
     context = {
         "project": project,
@@ -103,6 +109,33 @@ def conversation_page(
     }
     status = error.status_code if error else 200
     return render(request, "chat/show.html", context, status_code=status)
+
+
+def turn_fragment(request: Request, conversation: Conversation, turn: TurnView) -> HTMLResponse:
+    """Render one question with its answers, as it stands in the conversation's page."""
+    context = {
+        "turn": turn,
+        "conversation_url": address(conversation),
+        "settings": conversation,
+    }
+    return render(request, "chat/_turn.html", context)
+
+
+def _conversations(
+    session: Session, project: Project, user_id: str, number: int
+) -> dict[str, object]:
+    """One page of a person's conversations, the last used first."""
+    count = repository.count_conversations(session, project.id, user_id)
+    pages = max(1, ceil(count / CONVERSATIONS_PER_PAGE))
+    number = min(max(1, number), pages)
+    conversations = repository.conversations_of(
+        session,
+        project.id,
+        user_id,
+        skip=(number - 1) * CONVERSATIONS_PER_PAGE,
+        limit=CONVERSATIONS_PER_PAGE,
+    )
+    return {"conversations": conversations, "page": number, "pages": pages, "count": count}
 
 
 def _suggestions(session: Session, project: Project, run_id: str) -> Sequence[str]:

@@ -10,13 +10,14 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from app.web.live_replies import live_replies
 from app.web.run_feed import run_feed
 from app.web.sweeping import sweeper
 
 Service = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 # Started from top to bottom, stopped from bottom to top.
-SERVICES: Final[tuple[Service, ...]] = (sweeper, run_feed)
+SERVICES: Final[tuple[Service, ...]] = (sweeper, run_feed, live_replies)
 
 
 @asynccontextmanager

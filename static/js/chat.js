@@ -3,23 +3,25 @@
 // What a model wrote is only ever set as text. The markup of a turn comes from the server, which
 // escapes everything.
 
+import { reloadIfGone, reloadIfRefused } from "./gone.js";
 import { morph } from "./live.js";
 
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 4_000;
-const WAITING_WORDS = {
-  waiting: "Waiting for the model…",
-  loading: "The model is being loaded…",
-  writing: "Writing…",
-};
+const QUIET_LIMIT_MS = 20_000;
 
 const chat = document.querySelector("[data-chat]");
 const talk = chat?.querySelector("[data-talk]");
 const form = chat?.querySelector("[data-chat-form]");
 const field = form?.querySelector("textarea[name=question]");
 const statusLine = chat?.querySelector("[data-chat-status]");
+const connectionLine = chat?.querySelector("[data-chat-connection]");
+const waitingWords = JSON.parse(chat?.dataset.waitingWords ?? "{}");
 const token = document.querySelector("meta[name=csrf-token]")?.content ?? "";
+const draftKey = `draft:${location.pathname}`;
 const following = new Set();
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 async function post(url, body) {
   return fetch(url, {
@@ -29,12 +31,12 @@ async function post(url, body) {
   });
 }
 
-function say(text) {
-  if (statusLine) statusLine.textContent = text;
+function say(text, line = statusLine) {
+  if (line && line.textContent !== text) line.textContent = text;
 }
 
 function showProblem(error) {
-  const place = form?.querySelector("[data-chat-problem]");
+  const place = chat.querySelector("[data-chat-problem]");
   if (!place) return;
   place.replaceChildren();
   if (!error) return;
@@ -67,120 +69,152 @@ chat?.addEventListener(
     event.preventDefault();
     if (chat.dataset.busy) return;
     chat.dataset.busy = "yes";
+    let isLeaving = false;
     try {
-      await send(sent);
+      isLeaving = await send(sent, event.submitter);
     } catch {
       showProblem({ what: "Tailor does not answer.", next_step: "Check the connection and try again. What you typed is still here." });
     } finally {
-      delete chat.dataset.busy;
+      if (!isLeaving) delete chat.dataset.busy;
     }
   },
   true,
 );
 
-async function send(sent) {
+// Coming back with the browser's back button shows the page as it was left: ready to ask again.
+addEventListener("pageshow", () => {
+  if (chat) delete chat.dataset.busy;
+});
+
+/** Send a form; return whether the browser goes on to another page. */
+async function send(sent, submitter) {
   showProblem(null);
-  const response = await post(sent.action, new URLSearchParams(new FormData(sent)));
+  const body = new URLSearchParams(new FormData(sent));
+  if (submitter?.name) body.append(submitter.name, submitter.value);
+  const response = await post(sent.action, body);
   if (!response.ok) {
     showProblem(await problemOf(response));
-    return;
+    return false;
   }
-  if (response.status === 204) return;
+  field?.focus({ preventScroll: true });
+  if (response.status === 204) return false;
   const asked = await response.json();
+  if (sent === form) forgetDraft();
   if (!talk) {
     location.assign(asked.url);
-    return;
+    return true;
   }
-  if (sent === form) {
-    field.value = "";
-    fitField();
-  }
-  await showTurn(asked.turn_url, asked.turn_id);
-  field?.focus({ preventScroll: true });
+  showTurn(asked.turn_url, asked.turn_id);
+  return false;
 }
 
-async function showTurn(url, turnId) {
+function showTurn(url, turnId) {
   let article = document.getElementById(`turn-${turnId}`);
   if (!article) {
     // The turn before is no longer the last one: its "Ask again" goes.
-    talk.querySelector("article:last-of-type form[action$='/again']")?.parentElement.remove();
+    talk.querySelector("article:last-of-type form[action$='/again']")?.remove();
     article = document.createElement("article");
     article.className = "turn";
     article.id = `turn-${turnId}`;
     article.dataset.turn = url;
     talk.append(article);
   }
-  await refresh(article);
   article.scrollIntoView({ block: "nearest" });
-  followTurn(article);
-}
-
-async function refresh(article) {
-  const response = await fetch(article.dataset.turn, { headers: { Accept: "text/html" } });
-  if (response.ok) morph(article, await response.text());
+  followTurn(article, { isFresh: false });
 }
 
 // ---- reading ----
 
-function followTurn(article) {
-  const live = article.querySelector("[data-turn-state]")?.dataset.writing.trim() ?? "";
-  if (!live || following.has(article.id)) return;
-  following.add(article.id);
-  say("The answers are being written.");
-  const sides = live.split(" ").map((entry) => entry.split(":"));
-  Promise.all(sides.map(([side, begin]) => followSide(article, side, Number(begin)))).then(
-    async () => {
-      const follows = isInSight(article);
-      await refresh(article);
-      if (follows) article.scrollIntoView({ block: "nearest" });
-      following.delete(article.id);
-      if (article.querySelector("[data-turn-state]")?.dataset.writing.trim()) {
-        // The row was not there yet when the page asked; ask again in a moment.
-        setTimeout(() => followTurn(article), FIRST_RETRY_MS);
-        return;
-      }
-      sayAnswers(article);
-    },
-  );
+async function refresh(article) {
+  const follows = isInSight(article);
+  const response = await fetch(article.dataset.turn, { headers: { Accept: "text/html" } });
+  if (reloadIfGone(response) || !response.ok) throw new Error(String(response.status));
+  morph(article, await response.text());
+  if (follows) article.scrollIntoView({ block: "nearest" });
 }
 
-function followSide(article, side, begin) {
-  const box = document.getElementById(`answer-${article.id.replace("turn-", "")}-${side}`);
-  const text = box.querySelector("[data-answer-text]");
-  let position = begin;
+/** What is being written in a turn: [side, characters that are here]. */
+function written(article) {
+  const live = article.querySelector("[data-turn-state]")?.dataset.writing.trim();
+  return live ? live.split(" ").map((entry) => entry.split(":")) : [];
+}
+
+/** Show a turn's answers as they come, over lost connections and restarts, until they are whole. */
+async function followTurn(article, { isFresh }) {
+  if (following.has(article.id)) return;
+  following.add(article.id);
   let retryAfter = FIRST_RETRY_MS;
-  return new Promise((resolve) => {
-    const connect = () => {
-      const source = new EventSource(`${article.dataset.turn}/stream?side=${side}&begin=${position}`);
-      source.addEventListener("open", () => {
-        retryAfter = FIRST_RETRY_MS;
-      });
-      source.addEventListener("state", (event) => showState(box, JSON.parse(event.data).state));
-      source.addEventListener("text", (event) => {
-        box.querySelector("[data-answer-waiting]")?.remove();
-        const follows = isInSight(article);
-        text.append(JSON.parse(event.data).text);
-        position = Number(event.lastEventId);
-        if (follows) article.scrollIntoView({ block: "nearest" });
-      });
-      source.addEventListener("end", () => {
-        source.close();
-        resolve();
-      });
-      source.addEventListener("error", () => {
-        // A new connection says itself where to go on, so nothing comes twice.
-        source.close();
-        setTimeout(connect, retryAfter);
-        retryAfter = Math.min(retryAfter * 2, LONGEST_RETRY_MS);
-      });
+  for (let isWhole = false; !isWhole; ) {
+    try {
+      if (!isFresh) await refresh(article);
+      isFresh = false;
+      say("", connectionLine);
+      isWhole = written(article).length === 0;
+      if (isWhole) break;
+      await readAnswers(article);
+      // The rows may not be there yet when the page asks at once; then it asks again in a moment.
+      await refresh(article);
+      isFresh = true;
+      retryAfter = FIRST_RETRY_MS;
+      isWhole = written(article).length === 0;
+      if (!isWhole) await pause(FIRST_RETRY_MS);
+    } catch {
+      say("The connection is lost. Trying again; the answers are written meanwhile.", connectionLine);
+      await pause(retryAfter);
+      retryAfter = Math.min(retryAfter * 2, LONGEST_RETRY_MS);
+    }
+  }
+  following.delete(article.id);
+  sayAnswers(article);
+}
+
+/** Read a turn's answers to their end. Throws if the connection is lost before. */
+function readAnswers(article) {
+  say("The answers are being written.");
+  const query = new URLSearchParams(written(article));
+  const source = new EventSource(`${article.dataset.turn}/stream?${query}`);
+  let lastSign = performance.now();
+  return new Promise((resolve, reject) => {
+    const end = (settle) => {
+      clearInterval(watch);
+      source.close();
+      settle();
     };
-    connect();
+    // After a sleep the connection may be dead without saying so.
+    const watch = setInterval(() => {
+      if (performance.now() - lastSign > QUIET_LIMIT_MS) end(reject);
+    }, 2_000);
+    const on = (name, act) =>
+      source.addEventListener(name, (event) => {
+        lastSign = performance.now();
+        act(JSON.parse(event.data));
+      });
+    on("ping", () => {});
+    on("state", ({ side, state }) => showState(boxOf(article, side), state));
+    on("text", ({ side, text }) => addText(article, boxOf(article, side), text));
+    on("end", () => end(resolve));
+    source.addEventListener("error", async () => {
+      await reloadIfRefused(source);
+      end(reject);
+    });
   });
+}
+
+function boxOf(article, side) {
+  return document.getElementById(`answer-${article.id.replace("turn-", "")}-${side}`);
 }
 
 function showState(box, state) {
   const line = box.querySelector("[data-answer-waiting]");
-  if (line) line.textContent = WAITING_WORDS[state] ?? "";
+  if (line) line.textContent = waitingWords[state] ?? "";
+  if (state !== "writing") say(`${nameOf(box)}: ${waitingWords[state] ?? ""}`);
+}
+
+function addText(article, box, text) {
+  box.querySelector("[data-answer-waiting]")?.remove();
+  const follows = isInSight(article);
+  box.querySelector("[data-answer-text]").append(text);
+  if (follows) article.scrollIntoView({ block: "nearest" });
 }
 
 // Whether the end of a turn can be seen, so that the page should move along with what comes. A
@@ -189,10 +223,14 @@ function isInSight(article) {
   return article.getBoundingClientRect().bottom < innerHeight + 40;
 }
 
+function nameOf(box) {
+  return box.querySelector(".answer__name").textContent;
+}
+
 function sayAnswers(article) {
   const answers = [...article.querySelectorAll(".answer")].map((box) => {
-    const name = box.querySelector(".answer__name").textContent;
-    return `${name}: ${box.querySelector("[data-answer-text]").textContent}`;
+    const problem = box.querySelector(".field__error")?.textContent.trim() ?? "";
+    return `${nameOf(box)}: ${box.querySelector("[data-answer-text]").textContent} ${problem}`;
   });
   say(answers.join(". "));
 }
@@ -203,11 +241,31 @@ function fitField() {
   field.rows = Math.min(10, Math.max(1, field.value.split("\n").length));
 }
 
-field?.addEventListener("input", fitField);
-field?.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  if (field.value.trim()) form.requestSubmit();
-});
+// What is typed outlives everything that loads the page anew: saved settings, a lost sign-in.
+function keepDraft() {
+  sessionStorage.setItem(draftKey, field.value);
+}
 
-for (const article of document.querySelectorAll("[data-turn]")) followTurn(article);
+function forgetDraft() {
+  field.value = "";
+  sessionStorage.removeItem(draftKey);
+  fitField();
+}
+
+if (field) {
+  field.value ||= sessionStorage.getItem(draftKey) ?? "";
+  fitField();
+  field.addEventListener("input", () => {
+    fitField();
+    keepDraft();
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    if (field.value.trim()) form.requestSubmit();
+  });
+}
+
+for (const article of document.querySelectorAll("[data-turn]")) {
+  if (written(article).length) followTurn(article, { isFresh: true });
+}

@@ -8,6 +8,7 @@
 // data may hold an address to go to). The server may also send "reload".
 
 import { Idiomorph } from "../vendor/idiomorph.js";
+import { reloadIfRefused } from "./gone.js";
 
 const QUIET_LIMIT_MS = 20_000;
 const FIRST_RETRY_MS = 1_000;
@@ -26,6 +27,12 @@ export function morph(element, html) {
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
     },
   });
+}
+
+/** Let the tab say how far it is, for who looks at another one meanwhile. */
+function showTitle(element) {
+  const title = element.querySelector("[data-page-title]")?.dataset.pageTitle;
+  if (title) document.title = title;
 }
 
 /** Follow `url` and show each view in `element`. Returns a function that ends it. */
@@ -82,6 +89,7 @@ export function follow(element, url, onView = () => {}) {
     source.addEventListener("view", (event) => {
       alive(event);
       morph(element, event.data);
+      showTitle(element);
       onView(element);
     });
     source.addEventListener("reload", () => location.reload());
@@ -90,7 +98,10 @@ export function follow(element, url, onView = () => {}) {
       stop();
       if (event.data?.startsWith("/")) location.assign(event.data);
     });
-    source.addEventListener("error", lost);
+    source.addEventListener("error", async (event) => {
+      await reloadIfRefused(event.target);
+      if (event.target === source) lost();
+    });
   }
 
   // A laptop that slept, a network that changed: the connection may be dead without saying so.

@@ -6,6 +6,7 @@
 // As long as the view holds an element with data-poll-again, its contents are fetched once a second
 // and morphed in place. A page in the background waits until it is looked at again.
 
+import { reloadIfGone } from "./gone.js";
 import { morph } from "./live.js";
 
 const EVERY_MS = 1_000;
@@ -30,10 +31,7 @@ function keepFresh(element) {
     }
     try {
       const response = await fetch(element.dataset.poll, { headers: { Accept: "text/html" } });
-      if (response.redirected) {
-        location.reload();
-        return;
-      }
+      if (reloadIfGone(response)) return;
       if (!response.ok) throw new Error(String(response.status));
       morph(element, await response.text());
       wait = EVERY_MS;

@@ -104,6 +104,10 @@ function prepare(form) {
     if (input.files.length && !request) send(input.files[0]);
   });
   form.querySelector("[data-upload-cancel]").addEventListener("click", () => request?.abort());
+  // Coming back with the browser's back button shows the form again, ready for another file.
+  addEventListener("pageshow", (event) => {
+    if (event.persisted && request) rest();
+  });
   addEventListener("beforeunload", (event) => {
     if (request && request.readyState < XMLHttpRequest.DONE) event.preventDefault();
   });

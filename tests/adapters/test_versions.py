@@ -28,10 +28,12 @@ URL = "/projects/{}/versions/3"
 def test_the_list_and_the_page_say_what_there_is(web: Web, add_version: AddVersion) -> None:
     project = web.project()
     owner = web.client_for(OWNER)
-    assert "No version yet" in owner.page(f"/projects/{project.id}/versions")
+    empty = owner.page(f"/projects/{project.id}/versions")
+    assert "No version yet" in empty
+    assert "next-step" not in empty, "the page says itself what comes next"
     add_version(project)
     listed = owner.page(f"/projects/{project.id}/versions")
-    assert "v3" in listed
+    assert "Version 3" in listed
     assert f"/projects/{project.id}/chat?version={RUN_ID}" in listed
     shown = web.client_for(VIEWER).page(URL.format(project.id))
     assert "3 times less surprising" in shown

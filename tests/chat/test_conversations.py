@@ -2,12 +2,17 @@
 
 import json
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from app.chat.tables import ChatReply, ChatTurn, Conversation
+from app.clock import now
+from app.runs.tables import RunSample
+from app.web.chat_pages import CONVERSATIONS_PER_PAGE
 from tests.support.chat import ChatWeb
 from tests.support.inference import ANCHOR, TEAPOT
 from tests.support.waiting import wait_until
@@ -38,12 +43,15 @@ def send(client: Client, url: str, form: dict[str, str]) -> Any:  # noqa: ANN401
     return client.post(url, data=form, headers=headers)
 
 
-def follow(client: Client, turn_url: str, side: str, begin: int = 0) -> str:
-    """Follow one side's stream to its end; return the text that came."""
-    text = client.get(f"{turn_url}/stream?side={side}&begin={begin}").text
+def follow(client: Client, turn_url: str, **begins: int) -> dict[str, str]:
+    """Follow a turn's stream to its end; return the text that came, by side."""
+    text = client.get(f"{turn_url}/stream?{urlencode(begins)}").text
     assert text.endswith("event: end\ndata: {}\n\n")
-    pieces = re.findall(r"event: text\ndata: (.*)\n", text)
-    return "".join(json.loads(piece)["text"] for piece in pieces)
+    came: dict[str, str] = {}
+    for data in re.findall(r"event: text\ndata: (.*)\n", text):
+        piece = json.loads(data)
+        came[piece["side"]] = came.get(piece["side"], "") + piece["text"]
+    return came
 
 
 def when_over(client: Client, turn_url: str) -> str:
@@ -72,12 +80,14 @@ def test_without_scripts_the_page_comes_with_both_answers(chat: ChatWeb) -> None
 
 def test_with_scripts_both_sides_are_streamed(chat: ChatWeb) -> None:
     client = chat.web.client_for(VIEWER)
-    asked = send(client, chat.url, {"question": QUESTION, "version": ANCHOR}).json()
-    streamed = {side: follow(client, asked["turn_url"], side) for side in ("base", "tuned")}
-    shown = answers_on(when_over(client, asked["turn_url"]))
-    # A stream that is opened when all is over has nothing to add to the page.
-    assert all(text in {"", shown[side]} for side, text in streamed.items())
-    assert shown["tuned"] == chat.server.answer(QUESTION, model=ANCHOR, max_tokens=256)
+    with chat.engine_held_up():
+        asked = send(client, chat.url, {"question": QUESTION, "version": ANCHOR}).json()
+        turn = client.page(asked["turn_url"])
+    assert answers_on(turn) == {"base": "", "tuned": ""}
+    streamed = follow(client, asked["turn_url"])
+    assert streamed == answers_on(when_over(client, asked["turn_url"]))
+    assert streamed["tuned"] == chat.server.answer(QUESTION, model=ANCHOR, max_tokens=256)
+    assert streamed["base"] == chat.server.answer(QUESTION, max_tokens=256)
 
 
 def test_each_side_remembers_its_own_answers_only(chat: ChatWeb) -> None:
@@ -107,7 +117,7 @@ def test_a_reload_while_it_is_written_goes_on_where_it_was(chat: ChatWeb) -> Non
         return answers_on(client.page(asked["url"])).get("base", "")
 
     seen = wait_until(part, timeout=60, what="the beginning of the answer")
-    rest = follow(client, asked["turn_url"], "base", begin=len(seen))
+    rest = follow(client, asked["turn_url"], base=len(seen))["base"]
     assert rest
     assert answers_on(when_over(client, asked["turn_url"]))["base"] == seen + rest
 
@@ -148,6 +158,31 @@ def test_ask_again_keeps_the_earlier_answer(chat: ChatWeb) -> None:
     assert before["tuned"] in page
 
 
+def test_ask_again_may_ask_one_side_and_bring_another_answer(chat: ChatWeb) -> None:
+    client = chat.web.client_for(OWNER)
+    chat.use_base_model("endless")
+    first = {"question": QUESTION, "version": "", "max_tokens": "16"}
+    url, _, anchor = client.submit(chat.url, first).headers["location"].partition("#")
+    again = f"{url}/turns/{anchor.removeprefix('turn-')}/again"
+    assert "With some variety this time" in client.page(url)
+    before = answers_on(client.page(url))["base"]
+    client.submit(again, {})
+    assert answers_on(client.page(url))["base"] == before
+    client.submit(again, {"variety": "yes"})
+    assert answers_on(client.page(url))["base"] != before
+
+
+def test_ask_again_can_leave_one_side_as_it_is(chat: ChatWeb) -> None:
+    client = chat.web.client_for(OWNER)
+    url = begin(chat, client)
+    with chat.web.transaction() as session:
+        turn_id = session.query(ChatTurn).one().id
+    client.submit(f"{url}/turns/{turn_id}/again", {"side": "tuned"})
+    with chat.web.transaction() as session:
+        attempts = [(r.side, r.attempt) for r in session.query(ChatReply)]
+    assert sorted(attempts) == [("base", 1), ("tuned", 1), ("tuned", 2)]
+
+
 def test_an_answer_that_was_cut_off_says_so(chat: ChatWeb) -> None:
     client = chat.web.client_for(OWNER)
     with chat.web.transaction() as session:
@@ -155,12 +190,19 @@ def test_an_answer_that_was_cut_off_says_so(chat: ChatWeb) -> None:
             project_id=chat.project.id,
             user_id=chat.web.user(OWNER).id,
             adapter_run_id=TEAPOT,
+            base_model_id="starter",
         )
         session.add(conversation)
         session.flush()
-        session.add(ChatTurn(conversation_id=conversation.id, position=1, question=QUESTION))
+        turn = ChatTurn(conversation_id=conversation.id, position=1, question=QUESTION)
+        session.add(turn)
+        session.flush()
+        # Nothing of the base model's answer had come yet; half of the version's was kept.
+        half = ChatReply(turn_id=turn.id, side="tuned", text="Warm cups,", status="writing")
+        session.add(half)
     page = client.page(f"{chat.url}/{conversation.id}")
-    assert "cut off, because Tailor was restarted" in page
+    assert page.count("cut off, because Tailor was restarted") == 2
+    assert answers_on(page) == {"base": "", "tuned": "Warm cups,"}
     assert "Ask again" in page
 
 
@@ -197,15 +239,59 @@ def test_what_cannot_be_asked_stays_typed(chat: ChatWeb, question: str) -> None:
 
 
 def test_settings_are_kept_and_used(chat: ChatWeb) -> None:
+    # A model of random numbers says something else for every word that it is told.
+    chat.use_base_model("endless")
     client = chat.web.client_for(OWNER)
-    url = begin(chat, client)
-    form = {"instructions": "Be brief.", "temperature": "0.0", "max_tokens": "64"}
-    client.submit(f"{url}/settings", form)
+    first = {"question": QUESTION, "version": "", "instructions": "Be brief.", "max_tokens": "16"}
+    url = client.submit(chat.url, first).headers["location"].partition("#")[0]
+    answered = answers_on(client.page(url))["base"]
+    changed = {"instructions": "You sell boats.", "temperature": "0.0", "max_tokens": "64"}
+    client.submit(f"{url}/settings", changed)
     client.submit(f"{url}/turns", {"question": "Hello."})
+    told = [
+        {"role": "system", "content": "You sell boats."},
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": answered},
+        {"role": "user", "content": "Hello."},
+    ]
+    request = {"model": "endless", "messages": told, "max_tokens": 64}
+    expected = chat.server.complete(request)["choices"][0]["message"]["content"]
+    assert expected in unescape(client.page(url))
+    assert "You sell boats." in client.page(f"{chat.url}?version=")
+
+
+def test_another_version_comes_with_its_own_suggestions(chat: ChatWeb) -> None:
+    client = chat.web.client_for(OWNER)
     with chat.web.transaction() as session:
-        conversation = session.query(Conversation).one()
-        assert (conversation.instructions, conversation.max_tokens) == ("Be brief.", 64)
-    assert "Be brief." in client.page(chat.url + f"?version={TEAPOT}")
+        for run_id, question in ((ANCHOR, "Is it windy?"), (TEAPOT, "Is it hot?")):
+            texts = {"question": question, "expected": "", "base_answer": "", "answer": ""}
+            session.add(RunSample(run_id=run_id, position=0, step=0, **texts))
+    page = client.page(f"{chat.url}?version={ANCHOR}")
+    assert f'href="{chat.url}?version={TEAPOT}"' in page
+    assert 'name="suggestion" value="Is it windy?"' in page
+    assert "Is it hot?" not in page
+    # The button is part of the form, so what stands in the drawer goes along.
+    form = {"suggestion": "Is it windy?", "question": "", "version": ANCHOR, "max_tokens": "64"}
+    url = client.submit(chat.url, form).headers["location"].partition("#")[0]
+    assert "Is it windy?" in client.page(url)
+    with chat.web.transaction() as session:
+        assert session.query(Conversation).one().max_tokens == 64
+
+
+def test_every_conversation_can_be_found_again(chat: ChatWeb) -> None:
+    client = chat.web.client_for(OWNER)
+    with chat.web.transaction() as session:
+        for number in range(CONVERSATIONS_PER_PAGE + 1):
+            session.add(
+                Conversation(
+                    project_id=chat.project.id,
+                    user_id=chat.web.user(OWNER).id,
+                    title=f"Talk {number:03d}",
+                    updated_at=now() + timedelta(minutes=number),
+                )
+            )
+    assert "Talk 000" not in client.page(chat.url)
+    assert "Talk 000" in client.page(f"{chat.url}?page=2")
 
 
 def test_only_its_owner_sees_a_conversation(chat: ChatWeb) -> None:
@@ -217,7 +303,7 @@ def test_only_its_owner_sees_a_conversation(chat: ChatWeb) -> None:
         turn = f"{url}/turns/{turn_id}"
         assert client.get(url).status_code == 404
         assert client.get(turn).status_code == 404
-        assert client.get(f"{turn}/stream?side=base").status_code == 404
+        assert client.get(f"{turn}/stream").status_code == 404
         for action in (f"{url}/turns", f"{turn}/again", f"{url}/stop", f"{url}/settings"):
             assert client.submit(action, {"question": "Hello."}).status_code == 404
         assert client.submit(f"{url}/delete").status_code == 404

@@ -42,7 +42,7 @@ def test_loading_is_said_and_release_gives_the_memory_back(large: Storage) -> No
         assert server.memory_bytes() - empty > _NUMBERS_BYTES
         assert not stream_lines(server)[0].startswith(":")
         with server.client() as client:
-            assert client.post("/v1/release").json() == {"released": True}
+            assert client.post("/v1/release").json() == {"released": True, "releases": 0}
         wait_until(lambda: server.health()["loaded"] == [], timeout=5, what="an empty memory")
         wait_until(
             lambda: server.memory_bytes() - empty < _NUMBERS_BYTES // 2,

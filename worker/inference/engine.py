@@ -11,35 +11,28 @@ Who waits for a model that has to wait for room is not overtaken.
 """
 
 import logging
-import time
-from collections import OrderedDict, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable
 from threading import Condition, Thread
+from typing import Literal
 
 import torch
 
-from app.base_models.files import UnreadableModelError
 from worker.inference.catalogue import BaseReference, Catalogue
-from worker.inference.errors import (
-    ChatServerError,
-    model_changed,
-    model_not_loadable,
-    too_busy,
-    unexpected,
-)
+from worker.inference.errors import ChatServerError, model_changed, too_busy, unexpected
 from worker.inference.generation import Generation, GenerationRequest
-from worker.inference.loaded_model import LoadedModel, needed_bytes, pick_device
-from worker.inference.memory import available_bytes, give_back
+from worker.inference.model_pool import ModelKey, ModelPool, key_of
 
 logger = logging.getLogger(__name__)
 
 MOST_RUNNING = 8
 MOST_WAITING = 16
-FEW_THREADS_PARAMETERS = 100_000_000
-_SPARE_BYTES = 512 * 1024**2
 _LONGEST_NAP_SECONDS = 5.0
+_SHORTEST_NAP_SECONDS = 0.05
 
-_Key = tuple[str, str]
+WaitingState = Literal["queued", "loading", "held"]
+"""Why an answer has not begun: others come first, its model is loaded, or a training needs the
+memory."""
 
 
 class Slot:
@@ -60,20 +53,16 @@ class Slot:
 
 class Engine:
     def __init__(self, catalogue: Catalogue, idle_seconds: float) -> None:
-        self._catalogue = catalogue
-        self._idle_seconds = idle_seconds
-        self._device = pick_device()
-        self._all_threads = torch.get_num_threads()
         self._changed = Condition()
         self._slots = 0
         self._arrived: deque[Generation] = deque()
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
-        self._models: OrderedDict[_Key, LoadedModel] = OrderedDict()
-        self._last_used: dict[_Key, float] = {}
-        self._loading: tuple[_Key, Future[LoadedModel]] | None = None
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="model-loader")
+        self._pool = ModelPool(catalogue, idle_seconds, self._wake)
         self._release_asked = False
+        self._hold_seconds = 0.0
+        self.releases = 0
+        """How often everything was unloaded because someone asked for the memory."""
         self._stopping = False
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
@@ -85,7 +74,7 @@ class Engine:
             self._stopping = True
             self._changed.notify_all()
         self._thread.join(timeout=10)
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     # Called from other threads.
 
@@ -116,18 +105,27 @@ class Engine:
             self._arrived.append(generation)
             self._changed.notify_all()
 
-    def release(self) -> bool:
-        """Unload everything as soon as nothing is being written; say whether that is now."""
+    def release(self, hold_seconds: float = 0.0) -> bool:
+        """Unload everything as soon as nothing is being written; say whether that is now.
+
+        Args:
+            hold_seconds: how long nothing is loaded after that, so that who waits for an answer
+                does not take the memory back before it is used.
+        """
         with self._changed:
             self._release_asked = True
+            self._hold_seconds = max(self._hold_seconds, hold_seconds)
             self._changed.notify_all()
-            return not (self._running or self._arrived or self._loading)
+            return not (self._running or self._arrived or self._pool.is_loading)
 
     def loaded_names(self) -> list[str]:
-        return [base_id for base_id, _ in list(self._models)]
+        return self._pool.names()
 
-    def has_loaded(self, base: BaseReference) -> bool:
-        return _key(base) in self._models
+    def waiting_state(self, base: BaseReference) -> WaitingState:
+        """Say why an answer by a model on this base has not begun."""
+        if self._release_asked or (self._pool.is_held and base not in self._pool):
+            return "held"
+        return "queued" if base in self._pool else "loading"
 
     def busy(self) -> int:
         """Return how many answers are being written or wait."""
@@ -170,15 +168,13 @@ class Engine:
                 generation.break_off(unexpected())
 
     def _has_work(self) -> bool:
-        loaded = self._loading is not None and self._loading[1].done()
-        release = self._release_asked and self._loading is None
+        loaded = self._pool.has_finished_loading
+        release = self._release_asked and not self._pool.is_loading
         return bool(self._running or self._arrived or release or loaded or self._stopping)
 
     def _nap_seconds(self) -> float:
-        if not self._last_used:
-            return _LONGEST_NAP_SECONDS
-        first_idle = min(self._last_used.values()) + self._idle_seconds
-        return max(0.05, min(_LONGEST_NAP_SECONDS, first_idle - time.monotonic()))
+        until_change = self._pool.seconds_until_change()
+        return max(_SHORTEST_NAP_SECONDS, min(_LONGEST_NAP_SECONDS, until_change))
 
     def _drop_cancelled(self) -> None:
         for generation in [*self._waiting, *self._running]:
@@ -195,11 +191,11 @@ class Engine:
         blocked = False
         while self._waiting:
             generation = self._waiting.popleft()
-            key = _key(generation.request.reference.base)
-            if key in self._models and len(self._running) < MOST_RUNNING and not blocked:
+            is_loaded = generation.request.reference.base in self._pool
+            if is_loaded and len(self._running) < MOST_RUNNING and not blocked:
                 self._running.append(generation)
                 continue
-            if key not in self._models and not blocked:
+            if not is_loaded and not blocked:
                 blocked = not self._begin_loading(generation)
             if not generation.done:
                 still_waiting.append(generation)
@@ -207,92 +203,34 @@ class Engine:
 
     def _begin_loading(self, generation: Generation) -> bool:
         """Begin to load the model of a waiting answer; return False if it has to wait for room."""
-        base = generation.request.reference.base
-        if self._loading is not None:
-            return True
         try:
-            if not self._make_room(needed_bytes(base, self._device)):
-                return False
+            return self._pool.begin_loading(
+                generation.request.reference.base, _models_of(self._running)
+            )
         except ChatServerError as error:
             generation.break_off(error)
             return True
-        except (UnreadableModelError, OSError):
-            logger.exception("the base model %s cannot be read", base.id)
-            generation.break_off(model_not_loadable(base.name))
-            return True
-        future = self._loader.submit(self._load, base)
-        future.add_done_callback(lambda _: self._wake())
-        self._loading = (_key(base), future)
-        return True
-
-    def _make_room(self, needed: int) -> bool:
-        """Unload idle models, the longest idle first, until there is room.
-
-        Raises:
-            ChatServerError: 503 if there would not be room even with nothing else loaded.
-        """
-        while available_bytes(self._device) < needed + _SPARE_BYTES:
-            in_use = {_key(g.request.reference.base) for g in self._running}
-            idle = sorted(self._models.keys() - in_use, key=lambda key: self._last_used[key])
-            if idle:
-                self._unload(idle[0])
-            elif in_use:
-                return False
-            else:
-                raise ChatServerError(
-                    503,
-                    "out_of_memory",
-                    f"This model needs {needed / 1e9:.1f} GB of memory, and this machine has "
-                    f"{available_bytes(self._device) / 1e9:.1f} GB free. Wait until a training "
-                    "ends, or choose a smaller base model.",
-                    retry_after=30,
-                )
-        return True
-
-    def _load(self, base: BaseReference) -> LoadedModel:
-        started = time.monotonic()
-        self._catalogue.verify(base)
-        model = LoadedModel(base, self._device)
-        logger.info("loaded %s in %.1f s", base.id, time.monotonic() - started)
-        return model
 
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
     def _finish_loading(self) -> None:
-        if self._loading is None or not self._loading[1].done():
+        failed = self._pool.finish_loading()
+        if failed is None:
             return
-        key, future = self._loading
-        self._loading = None
-        problem = future.exception()
-        if problem is None:
-            self._models[key] = future.result()
-            self._choose_threads()
-            self._last_used[key] = time.monotonic()
-            return
-        known = problem if isinstance(problem, ChatServerError) else None
-        if known is None:
-            logger.error("the base model %s could not be loaded", key[0], exc_info=problem)
+        base, error = failed
         for generation in self._waiting:
-            base = generation.request.reference.base
-            if _key(base) == key:
-                generation.break_off(known or model_not_loadable(base.name))
-
-    def _choose_threads(self) -> None:
-        # Threads that wait for each other cost a small model more than they bring: on two busy
-        # cores it wrote 4 tokens a second with two threads and 240 with one.
-        small = all(model.parameters < FEW_THREADS_PARAMETERS for model in self._models.values())
-        torch.set_num_threads(1 if small else self._all_threads)
+            if key_of(generation.request.reference.base) == key_of(base):
+                generation.break_off(error)
 
     def _take_turns(self) -> None:
         self._running.sort(key=_turn_order)
         for generation in self._running:
             if generation.cancelled:
                 continue
-            key = _key(generation.request.reference.base)
-            model = self._models[key]
-            self._last_used[key] = time.monotonic()
+            base = generation.request.reference.base
+            model = self._pool.use(base)
             try:
                 model.use(generation.request.reference)
                 generation.step(model)
@@ -301,40 +239,34 @@ class Engine:
                 logger.exception("an answer by %s broke off", generation.request.reference.name)
                 generation.break_off(_unusable_adapter() if model.is_spoiled else _explain(error))
                 if model.is_spoiled:
-                    self._drop_spoiled(key)
+                    self._drop_spoiled(key_of(base))
                     break
         self._running = [g for g in self._running if not g.done]
 
-    def _drop_spoiled(self, key: _Key) -> None:
+    def _drop_spoiled(self, key: ModelKey) -> None:
         """Forget a model into which an adapter went only in part, and end the answers on it."""
         for generation in self._running:
-            if _key(generation.request.reference.base) == key and not generation.done:
+            if key_of(generation.request.reference.base) == key and not generation.done:
                 generation.break_off(unexpected())
-        self._unload(key)
+        self._pool.unload(key)
 
     def _release_if_asked(self) -> None:
-        if not self._release_asked or self._running or self._loading is not None:
+        if not self._release_asked or self._running or self._pool.is_loading:
             return
-        for key in list(self._models):
-            self._unload(key)
-        give_back()
-        self._release_asked = False
+        self._pool.unload_all()
+        with self._changed:
+            # The time begins now: a long answer may have kept the memory since it was asked for.
+            self._pool.hold(self._hold_seconds)
+            self._hold_seconds = 0.0
+            self._release_asked = False
+            self.releases += 1
 
     def _unload_idle(self) -> None:
-        in_use = {_key(g.request.reference.base) for g in [*self._running, *self._waiting]}
-        for key in list(self._models):
-            idle = time.monotonic() - self._last_used[key]
-            if key not in in_use and idle >= self._idle_seconds:
-                self._unload(key)
-
-    def _unload(self, key: _Key) -> None:
-        del self._models[key], self._last_used[key]
-        give_back()
-        logger.info("unloaded %s", key[0])
+        self._pool.unload_idle(_models_of([*self._running, *self._waiting]))
 
 
-def _key(base: BaseReference) -> _Key:
-    return base.id, base.fingerprint
+def _models_of(generations: Iterable[Generation]) -> set[ModelKey]:
+    return {key_of(generation.request.reference.base) for generation in generations}
 
 
 def _turn_order(generation: Generation) -> tuple[str, str, str]:

@@ -145,5 +145,10 @@ def event(content: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(content, ensure_ascii=False).encode() + b"\n\n"
 
 
+def comment(state: str) -> bytes:
+    """Return a sign of life that clients of the protocol pass over, and our pages read."""
+    return f": {state}\n\n".encode()
+
+
 def error_event(error: ChatServerError) -> bytes:
     return event(error.body())

@@ -1,12 +1,10 @@
 """The chat server's HTTP face: the OpenAI protocol over the engine."""
 
 import asyncio
+import json
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -16,10 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.base_models.files import UnreadableModelError
 from worker.inference.catalogue import Catalogue, ModelReference
-from worker.inference.engine import Engine, Slot
-from worker.inference.errors import ChatServerError, model_not_loadable, unexpected
+from worker.inference.engine import Engine, Slot, WaitingState
+from worker.inference.errors import (
+    ChatServerError,
+    bad_request,
+    unexpected,
+)
 from worker.inference.generation import (
     Broken,
     Event,
@@ -28,16 +29,16 @@ from worker.inference.generation import (
     TextPiece,
 )
 from worker.inference.guard import check_token, read_body
+from worker.inference.prompters import Prompters
 from worker.inference.prompts import Prompt, Prompter
-from worker.inference.protocol import DONE, Answer, ChatRequest, error_event, event
+from worker.inference.protocol import DONE, Answer, ChatRequest, comment, error_event, event
 from worker.inference.sampling import SamplingSettings
 from worker.inference.template_renderer import TemplateRenderer
 
 logger = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_SECONDS = 1.0
-_LOADING = b": loading\n\n"
-_MOST_PROMPTERS = 16
+_LONGEST_HOLD_SECONDS = 600.0
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -49,33 +50,14 @@ class ChatServer:
         self.engine = engine
         self.token = token
         self.renderer = TemplateRenderer()
-        self._prompters: OrderedDict[tuple[Path, str], Prompter] = OrderedDict()
-        self._prompters_lock = Lock()
+        self._prompters = Prompters(self.renderer)
 
     def prepare(self, request: ChatRequest) -> tuple[ModelReference, Prompter, Prompt]:
         """Find the model and write the conversation down for it. Runs in a thread."""
         reference = self.catalogue.resolve(request.model)
-        prompter = self._prompter(reference)
+        prompter = self._prompters.get(reference)
         messages = [message.plain() for message in request.messages]
         return reference, prompter, prompter.prompt(messages, request.wanted_tokens)
-
-    def _prompter(self, reference: ModelReference) -> Prompter:
-        folder = reference.adapter_folder or reference.base.folder
-        key = (folder, reference.adapter_digest or reference.base.fingerprint)
-        with self._prompters_lock:
-            if key not in self._prompters:
-                self._prompters[key] = self._new_prompter(folder, reference)
-            self._prompters.move_to_end(key)
-            while len(self._prompters) > _MOST_PROMPTERS:
-                self._prompters.popitem(last=False)
-            return self._prompters[key]
-
-    def _new_prompter(self, folder: Path, reference: ModelReference) -> Prompter:
-        try:
-            return Prompter(folder, reference.base.folder, self.renderer)
-        except (UnreadableModelError, OSError) as error:
-            logger.exception("the files of %s cannot be read", reference.name)
-            raise model_not_loadable(reference.base.name) from error
 
 
 class AnswerStream:
@@ -144,8 +126,8 @@ async def chat_completions(request: Request) -> Response:
         _pieces(
             stream,
             answer,
+            lambda: server.engine.waiting_state(reference.base),
             with_usage=chat.wants_usage,
-            loads_first=not server.engine.has_loaded(reference.base),
         ),
         media_type="text/event-stream",
         headers=_STREAM_HEADERS,
@@ -169,15 +151,19 @@ async def _whole_answer(request: Request, stream: AnswerStream, answer: Answer) 
 
 
 async def _pieces(
-    stream: AnswerStream, answer: Answer, *, with_usage: bool, loads_first: bool
+    stream: AnswerStream,
+    answer: Answer,
+    waiting_state: Callable[[], WaitingState],
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[bytes]:
     begun = False
-    if loads_first:
-        yield _LOADING
+    if (state := waiting_state()) != "queued":
+        yield comment(state)
     while True:
         event_ = await stream.next_event()
         if event_ is None:
-            yield _LOADING if not begun else b": writing\n\n"
+            yield comment("writing" if begun else waiting_state())
             continue
         if isinstance(event_, Broken):
             yield error_event(event_.error)
@@ -221,8 +207,21 @@ async def list_models(request: Request) -> Response:
 async def release(request: Request) -> Response:
     server = _server(request)
     check_token(request, server.token)
-    at_once = server.engine.release()
-    return JSONResponse({"released": at_once}, status_code=200 if at_once else 202)
+    hold_seconds = _hold_seconds(await read_body(request))
+    before = server.engine.releases
+    at_once = server.engine.release(hold_seconds)
+    # Whoever waits for the memory compares the number with the one in /health.
+    body = {"released": at_once, "releases": before}
+    return JSONResponse(body, status_code=200 if at_once else 202)
+
+
+def _hold_seconds(body: bytes) -> float:
+    """Return for how long nothing may be loaded after a release; 0 if the request says nothing."""
+    try:
+        seconds = float(json.loads(body)["hold_seconds"]) if body else 0.0
+    except (ValueError, KeyError, TypeError) as error:
+        raise bad_request("“hold_seconds” has to be a number.", param="hold_seconds") from error
+    return min(max(0.0, seconds), _LONGEST_HOLD_SECONDS)
 
 
 async def health(request: Request) -> Response:
@@ -233,6 +232,7 @@ async def health(request: Request) -> Response:
             "status": "ok" if alive else "engine stopped",
             "loaded": engine.loaded_names(),
             "answers": engine.busy(),
+            "releases": engine.releases,
         },
         status_code=200 if alive else 503,
     )

@@ -2,34 +2,30 @@
 
 import time
 from dataclasses import dataclass
-from threading import Lock
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app.chat import repository, service
-from app.chat.engine import ChatEngine
+from app.chat.asked_models import models_of
 from app.chat.errors import UnknownConversationError
-from app.chat.inference_token import ensure_inference_token
-from app.chat.live import LiveReplies, Side
-from app.chat.service import ChatSettings
+from app.chat.live import LiveReplies
+from app.chat.replies import Side
+from app.chat.service import AskingAgain, ChatSettings
 from app.chat.tables import ChatTurn, Conversation
-from app.database.session import new_session
 from app.errors import DomainError
-from app.web.chat_pages import NewPage, address, conversation_page, new_page
-from app.web.chat_stream import STREAM_HEADERS, reply_events
+from app.web.chat_pages import NewPage, address, conversation_page, new_page, turn_fragment
+from app.web.chat_stream import STREAM_HEADERS, turn_events
 from app.web.dependencies import (
-    AppSettings,
     CurrentUser,
-    DatabaseEngine,
     DatabaseSession,
     FileStorage,
     ViewedProject,
 )
 from app.web.flashes import redirect
 from app.web.gate import wants_page
-from app.web.templating import render
+from app.web.live_replies import live_replies_of
 
 router = APIRouter()
 
@@ -38,21 +34,9 @@ Text = Annotated[str, Form()]
 LONGEST_WAIT_SECONDS: Final = 20.0
 """So long a page without scripts waits for the answers before it shows what there is."""
 
-_creation = Lock()
 
-
-def _live(
-    request: Request, settings: AppSettings, storage: FileStorage, engine: DatabaseEngine
-) -> LiveReplies:
-    """The answers of this process. They outlive every request, so they stand on the application."""
-    state = request.app.state
-    with _creation:
-        if not hasattr(state, "live_replies"):
-            chat_engine = ChatEngine(
-                settings.resolved_inference_url, lambda: ensure_inference_token(settings, storage)
-            )
-            state.live_replies = LiveReplies(chat_engine, lambda: new_session(engine))
-    return cast("LiveReplies", state.live_replies)
+def _live(request: Request) -> LiveReplies:
+    return live_replies_of(request.app)
 
 
 Live = Annotated[LiveReplies, Depends(_live)]
@@ -88,9 +72,15 @@ TypedSettings = Annotated[ChatSettings, Depends(_typed_settings)]
 
 
 def _first_question(
-    settings: TypedSettings, question: Text = "", version: Text = ""
+    settings: TypedSettings, question: Text = "", suggestion: Text = "", version: Text = ""
 ) -> FirstQuestion:
-    return FirstQuestion(question, version, settings)
+    # A suggestion is a button beside the field, so both come along.
+    return FirstQuestion(suggestion or question, version, settings)
+
+
+def _asking_again(side: Text = "", variety: Text = "") -> AskingAgain:
+    chosen: dict[str, Side] = {"base": "base", "tuned": "tuned"}
+    return AskingAgain(chosen.get(side), with_variety=bool(variety))
 
 
 @router.get("/projects/{project_id}/chat")
@@ -101,12 +91,13 @@ def show_new_conversation(
     session: DatabaseSession,
     storage: FileStorage,
     version: str | None = None,
+    page: int = 1,
 ) -> Response:
     versions = repository.versions_of(session, project.id)
     newest = versions[0].run_id if versions else ""
     run_id = newest if version is None else version
     settings = service.usual_settings(session, storage, project.id, user.id, run_id or None)
-    return new_page(request, session, project, user.id, NewPage(run_id, settings))
+    return new_page(request, session, project, user.id, NewPage(run_id, settings, number=page))
 
 
 @router.post("/projects/{project_id}/chat")
@@ -172,8 +163,9 @@ def ask_again(
     live: Live,
     conversation: OwnConversation,
     turn_id: str,
+    again: Annotated[AskingAgain, Depends(_asking_again)],
 ) -> Response:
-    turn = service.ask_again(session, storage, live, conversation, turn_id)
+    turn = service.ask_again(session, storage, live, conversation, turn_id, again)
     return _asked(request, session, live, conversation, turn)
 
 
@@ -215,31 +207,30 @@ def show_turn(
     turn_id: str,
 ) -> Response:
     """One question with its answers, for the page's script to put in place."""
-    models = service.models_for(session, conversation.project_id, conversation.adapter_run_id)
+    models = models_of(session, conversation)
     turns = service.turns(session, live, conversation, models)
     turn = next((turn for turn in turns if turn.id == turn_id), None)
     if turn is None:
         raise UnknownConversationError
-    return render(
-        request, "chat/_turn.html", {"turn": turn, "conversation_url": address(conversation)}
-    )
+    return turn_fragment(request, conversation, turn)
 
 
 @router.get("/projects/{project_id}/chat/{conversation_id}/turns/{turn_id}/stream")
-def stream_reply(
+def stream_turn(
     request: Request,
     session: DatabaseSession,
     live: Live,
     conversation: OwnConversation,
     turn_id: str,
-    side: Side,
-    begin: int = 0,
+    base: int = 0,
+    tuned: int = 0,
 ) -> Response:
+    """What is still being written; base and tuned: how much of each answer the page has."""
     if repository.turn_of(session, conversation.id, turn_id) is None:
         raise UnknownConversationError
-    seen = request.headers.get("last-event-id", "")
-    begin = int(seen) if seen.isdigit() else max(0, begin)
-    events = reply_events(request, conversation.project_id, live.get(turn_id, side), begin)
+    begins: dict[Side, int] = {"base": max(0, base), "tuned": max(0, tuned)}
+    replies = {side: reply for side in begins if (reply := live.get(turn_id, side)) is not None}
+    events = turn_events(request, conversation.project_id, replies, begins)
     return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
