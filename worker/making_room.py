@@ -1,8 +1,6 @@
 """Ask the chat server to give its memory back when a training needs it."""
 
 import logging
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Final
@@ -13,6 +11,7 @@ from app.chat.inference_token import ensure_inference_token
 from app.runs.recipe import Recipe
 from app.settings import Settings
 from app.storage.folders import Storage
+from worker.free_memory import free_gpu_bytes, free_ram_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ def make_room(settings: Settings, storage: Storage, recipe: Recipe) -> None:
     """Have chat models unloaded if memory looks short. Best effort: the training says the rest."""
     needed = _TIMES_THE_FILES * _weights_bytes(recipe.base_model_folder) + _ROOM_TO_WORK_BYTES
     free = free_memory_bytes()
-    if free is None or free >= needed:
+    if free >= needed:
         return
     logger.info("%d bytes of memory are free, %d are wanted; asking the chat server.", free, needed)
     try:
@@ -64,39 +63,12 @@ def unload_chat_models(url: str, token: str, longest_wait: float = _LONGEST_WAIT
     return True
 
 
-def free_memory_bytes() -> int | None:
-    """Return the free memory of the device that trains; None if it cannot be found out."""
-    free = _free_gpu_bytes()
+def free_memory_bytes() -> int:
+    """Return the free memory of the device that trains."""
+    free = free_gpu_bytes()
     # A full GPU has 0 bytes free, which is an answer too.
-    return free if free is not None else _free_ram_bytes()
+    return free if free is not None else free_ram_bytes()
 
 
 def _weights_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def _free_gpu_bytes() -> int | None:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    try:
-        answer = subprocess.run(
-            [program, "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-        )
-        return int(answer.stdout.split()[0]) * 1024**2
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-
-
-def _free_ram_bytes() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None
-    return None

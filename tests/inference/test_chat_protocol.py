@@ -105,6 +105,19 @@ def test_the_models_are_listed(server: InferenceServer) -> None:
     assert [model["id"] for model in listed["data"]] == ["plain", "starter", ANCHOR, TEAPOT]
 
 
+def test_one_model_is_shown(server: InferenceServer) -> None:
+    with server.client() as client:
+        assert client.get(f"/v1/models/{ANCHOR}").json()["id"] == ANCHOR
+        missing = client.get("/v1/models/nobody")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_an_answer_without_content_and_plain_text_are_understood(server: InferenceServer) -> None:
+    messages = [HELLO[0], {"role": "assistant", "content": None}, HELLO[0]]
+    body = {"model": "starter", "messages": messages, "response_format": {"type": "text"}}
+    assert server.complete(body)["choices"][0]["message"]["content"]
+
+
 @pytest.mark.parametrize("token", ["", "wrong", "the shared secret of the test"])
 @pytest.mark.parametrize(
     ("method", "path"),
@@ -139,6 +152,11 @@ def test_an_unknown_model(server: InferenceServer, name: str) -> None:
         {"n": 3},
         {"tools": [{"type": "function"}]},
         {"logprobs": True},
+        {"top_logprobs": 2},
+        {"logit_bias": {"5": -100}},
+        {"functions": [{"name": "f", "parameters": {}}]},
+        {"response_format": {"type": "json_object"}},
+        {"messages": [{"role": "user", "content": None}]},
         {"stop": ["a", "b", "c", "d", "e"]},
     ],
 )

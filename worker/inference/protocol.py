@@ -22,10 +22,17 @@ class TextPart(BaseModel):
 
 class ChatMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None
+    """null stands for an answer of which nothing came."""
+
+    @model_validator(mode="after")
+    def _people_say_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("the content is missing")
+        return self
 
     def plain(self) -> Message:
-        content = self.content
+        content = self.content or ""
         if not isinstance(content, str):
             content = "\n".join(part.text for part in content)
         return Message(role="system" if self.role == "developer" else self.role, content=content)
@@ -33,6 +40,10 @@ class ChatMessage(BaseModel):
 
 class StreamOptions(BaseModel):
     include_usage: bool = False
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text"]
 
 
 class ChatRequest(BaseModel):
@@ -51,8 +62,12 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
+    response_format: ResponseFormat | None = None
     logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    logit_bias: dict[str, float] | None = Field(default=None, max_length=0)
     tools: list[Any] | None = Field(default=None, max_length=0)
+    functions: list[Any] | None = Field(default=None, max_length=0)
     presence_penalty: float | None = Field(default=None, ge=0.0, le=0.0)
     frequency_penalty: float | None = Field(default=None, ge=0.0, le=0.0)
 
@@ -143,6 +158,10 @@ def usage(end: Finished) -> dict[str, int]:
 def event(content: dict[str, Any]) -> bytes:
     """Return one server-sent event."""
     return b"data: " + json.dumps(content, ensure_ascii=False).encode() + b"\n\n"
+
+
+def model_object(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tailor"}
 
 
 def comment(state: str) -> bytes:

@@ -31,7 +31,15 @@ from worker.inference.generation import (
 from worker.inference.guard import check_token, read_body
 from worker.inference.prompters import Prompters
 from worker.inference.prompts import Prompt, Prompter
-from worker.inference.protocol import DONE, Answer, ChatRequest, comment, error_event, event
+from worker.inference.protocol import (
+    DONE,
+    Answer,
+    ChatRequest,
+    comment,
+    error_event,
+    event,
+    model_object,
+)
 from worker.inference.sampling import SamplingSettings
 from worker.inference.template_renderer import TemplateRenderer
 
@@ -200,8 +208,14 @@ async def list_models(request: Request) -> Response:
     server = _server(request)
     check_token(request, server.token)
     names = await run_sync(server.catalogue.names)
-    models = [{"id": n, "object": "model", "created": 0, "owned_by": "tailor"} for n in names]
-    return JSONResponse({"object": "list", "data": models})
+    return JSONResponse({"object": "list", "data": [model_object(name) for name in names]})
+
+
+async def show_model(request: Request) -> Response:
+    server = _server(request)
+    check_token(request, server.token)
+    reference = await run_sync(server.catalogue.resolve, request.path_params["name"])
+    return JSONResponse(model_object(reference.name))
 
 
 async def release(request: Request) -> Response:
@@ -283,6 +297,7 @@ def create_server(catalogue: Catalogue, engine: Engine, token: str) -> Starlette
         routes=[
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/models", list_models, methods=["GET"]),
+            Route("/v1/models/{name}", show_model, methods=["GET"]),
             Route("/v1/release", release, methods=["POST"]),
             Route("/health", health, methods=["GET"]),
         ],
