@@ -1,7 +1,8 @@
 """The model card and the small program that go along with a version's files."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,10 @@ from app.version import VERSION
 
 BASE_FOLDER_IN_BUNDLE: Final = "base_model"
 _SMALL_MODEL_PARAMETERS: Final = 1_000_000_000
+# Those that model hubs know by these names; any other is called “other” there, with its own name.
+_KNOWN_LICENCES: Final = frozenset(
+    {"apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
+)
 _TEMPLATES: Final = Path(__file__).parent / "bundle_files"
 
 
@@ -44,6 +49,12 @@ class BaseFacts:
             return BASE_FOLDER_IN_BUNDLE
         return self.hub_id or self.name
 
+    @property
+    def licence_id(self) -> str:
+        """The licence as model hubs spell it."""
+        known = self.licence.strip().lower()
+        return known if known in _KNOWN_LICENCES else "other"
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -51,6 +62,7 @@ class CardFacts:
 
     Attributes:
         instructions: what all examples began with; the model is told it again with each question.
+        libraries: names and versions of those that made the files.
     """
 
     project_name: str
@@ -67,6 +79,7 @@ class CardFacts:
     loss_after: float | None
     result_sentence: str
     instructions: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 def base_facts(model: BaseModel) -> BaseFacts:
@@ -83,6 +96,23 @@ def base_facts(model: BaseModel) -> BaseFacts:
         dtype="float32" if parameters < _SMALL_MODEL_PARAMETERS else "bfloat16",
         folder=Path(model.folder) if is_built_in and model.folder else None,
     )
+
+
+def libraries_of(adapter_folder: Path) -> dict[str, str]:
+    """Return with which versions of which libraries an adapter was made, as its files say it."""
+    places = {
+        "transformers": ("generation_config.json", "transformers_version"),
+        "peft": ("adapter_config.json", "peft_version"),
+    }
+    found = {}
+    for library, (name, key) in places.items():
+        try:
+            content = json.loads((adapter_folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get(key):
+            found[library] = str(content[key])
+    return found
 
 
 def render_model_card(facts: CardFacts) -> str:

@@ -14,7 +14,7 @@ from app.adapters.errors import (
     BaseModelChangedError,
     UnknownVersionError,
 )
-from app.adapters.model_card import BaseFacts, CardFacts, base_facts
+from app.adapters.model_card import BaseFacts, CardFacts, base_facts, libraries_of
 from app.adapters.tables import Adapter
 from app.projects.tables import Project
 from app.runs.recipe import Recipe
@@ -138,5 +138,6 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         loss_after=version.loss_after,
         result_sentence=version.result_sentence,
         instructions=trained_instructions(storage, version.run_id),
+        libraries=libraries_of(folder),
     )
     return Bundle(bundle_name(project.name, number), folder, card)

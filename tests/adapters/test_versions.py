@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,9 @@ def test_the_card_tells_what_it_was_made_from(web: Web, add_version: AddVersion)
     assert "# Mail # Not a heading, version 3" in card
     for fact in ("5" * 64, "9" * 64, "Apache-2.0", "learning rate | 0.02", "6.0000 | 2.0000"):
         assert fact in card
+    assert "license: apache-2.0" in card.partition("---\n")[2].partition("---")[0]
+    assert f"transformers {version('transformers')}" in card
+    assert f"peft {version('peft')}" in card
     assert "/tmp" not in card  # noqa: S108 (no path of this machine leaves it)
 
 
@@ -148,12 +152,13 @@ def use_it(folder: Path, *arguments: str, **environment: str) -> str:
 
 
 def answer_inside(base: Path, adapter: Path, messages: list[Message]) -> str:
-    """What Tailor itself answers with the same files."""
+    """The beginning of what Tailor itself answers with the same files."""
     chat = ChatFormat(AutoTokenizer.from_pretrained(adapter))
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter
     ).eval()
-    return answer(model, chat, chat.encode_prompt(messages), lambda: None)
+    shown = answer(model, chat, chat.encode_prompt(messages), lambda: None)
+    return shown.removesuffix(" …")
 
 
 def test_plain_peft_gives_the_same_answer_outside_of_tailor(
@@ -165,6 +170,7 @@ def test_plain_peft_gives_the_same_answer_outside_of_tailor(
     data.mkdir()
     (data / "train.jsonl").write_text(json.dumps({"id": 1, "messages": taught}) + "\n")
     folder = unpacked(web, project, tmp_path)
+    assert '    Be "brief" 🙂.' in (folder / "README.md").read_text(encoding="utf-8").splitlines()
     assert len((folder / "use_it.py").read_text().splitlines()) <= 12
     asked = Message(role="user", content=QUESTION)
     inside = answer_inside(base_folder, trained_folder, [*taught, asked])
