@@ -15,6 +15,8 @@ from app.ids import new_id
 from app.storage.folders import DiskFullError, Storage, fsync_folder
 
 SOURCE_FILE: Final = "source"
+PASTED_NAME: Final = "Pasted text"
+"""What stands in the place of a file's name where a text was pasted."""
 _TEMPORARY_PREFIX: Final = "upload-"
 _ABANDONED_SECONDS: Final = 3600
 _ROOM_TO_KEEP: Final = 64 * 1024 * 1024
@@ -139,3 +141,11 @@ def _size_words(size: int) -> str:
     if size >= 1024**3:
         return f"{size / 1024**3:g} GB"
     return f"{size / 1024**2:,.1f} MB" if size >= 1024**2 else f"{size:,} bytes"
+
+
+def pasted_text(storage: Storage, import_id: str) -> str:
+    """Return what was pasted, so that it can be mended and sent again; empty if it is gone."""
+    try:
+        return storage.path("uploads", import_id, SOURCE_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return ""

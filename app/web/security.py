@@ -31,7 +31,7 @@ HEADERS: Final = {
 
 ORDINARY_BODY_BYTES: Final = 2 * 1024**2
 # A pasted text is held in memory several times over; more than this goes in as a file.
-_PASTE_BODY_BYTES: Final = 5 * 1024**2
+LONGEST_FORM_BYTES: Final = 5 * 1024**2
 # Room for the form around an uploaded file.
 _UPLOAD_ENVELOPE_BYTES: Final = 64 * 1024
 _UPLOAD_PATH: Final = re.compile(r"/projects/[^/]+/examples/upload")
@@ -134,5 +134,5 @@ class BodyLimit:
         if _UPLOAD_PATH.fullmatch(path):
             return self._upload_limit
         if _PASTE_PATH.fullmatch(path):
-            return _PASTE_BODY_BYTES
+            return LONGEST_FORM_BYTES
         return ORDINARY_BODY_BYTES

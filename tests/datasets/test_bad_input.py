@@ -67,10 +67,37 @@ def test_an_unclosed_quote_in_the_first_row(tmp_path: Path) -> None:
     assert result.reasons == [(2, "unclosed_quote")]
 
 
+def test_an_unclosed_quote_in_a_short_table(tmp_path: Path) -> None:
+    result = read(tmp_path, 'Question,Answer\n"Where is it?,Here\nNo,end\n')
+    assert result.pairs == [("No", "end")]
+    assert result.reasons == [(2, "unclosed_quote")]
+
+
+@pytest.mark.timeout(60)
 def test_many_unclosed_quotes_end_in_time(tmp_path: Path) -> None:
     rows = "".join(f'"a{i}" "b,c\n"d,e\n' for i in range(5_000))
-    result = read(tmp_path, "question,answer\n" + rows)
-    assert len(result.left_out) >= 1
+    result = read(tmp_path, "question,answer\ngood,row\n" + rows)
+    assert result.pairs[0] == ("good", "row")
+    assert len(result.examples) == 5_001
+    assert result.reasons == [(5_003, "unclosed_quote")]
+
+
+@pytest.mark.parametrize(("delimiter", "damaged"), [(",", 21), (",", 60), (";", 21), (";", 60)])
+def test_damaged_rows_cost_themselves_alone_however_many(
+    tmp_path: Path, delimiter: str, damaged: int
+) -> None:
+    rows = [
+        f"Can I have {i}?{delimiter}Yes"
+        + (f"{delimiter} gladly{delimiter} {i}" if i % 100 < damaged else "")
+        for i in range(100)
+    ]
+    result = read(tmp_path, "\n".join([f"question{delimiter}answer", *rows]))
+    if damaged > 50:
+        # Most rows have a cell more than names: a name is missing, not the rows are damaged.
+        assert len(result.examples) == 100
+    else:
+        assert len(result.examples) == 100 - damaged
+        assert {reason for _, reason in result.reasons} == {"too_many_cells"}
 
 
 def test_a_row_with_too_many_cells_is_never_cut(tmp_path: Path) -> None:
@@ -118,6 +145,27 @@ def test_json_nested_without_end(tmp_path: Path) -> None:
 def test_a_number_of_a_million_digits(tmp_path: Path) -> None:
     digits = "9" * 100_000
     assert read(tmp_path, f'{{"question":"q","answer":{digits}}}\n').pairs == [("q", digits)]
+
+
+@pytest.mark.parametrize("kind", ["table", "lines"])
+def test_a_first_row_of_50_megabytes_costs_itself_alone(tmp_path: Path, kind: str) -> None:
+    huge = "x" * 50_000_000
+    content = {
+        "table": f"question,answer\n{huge},y\na,b\nc,d\n",
+        "lines": f'{{"question":"{huge}"}}\n{{"question":"a","answer":"b"}}\n'
+        '{"question":"c","answer":"d"}\n',
+    }[kind]
+    result = read(tmp_path, content)
+    assert result.pairs == [("a", "b"), ("c", "d")]
+    assert [reason for _, reason in result.reasons] == ["line_too_long"]
+
+
+def test_a_long_first_answer_is_read_like_any_other(tmp_path: Path) -> None:
+    long = "A long story. " * 12_000
+    assert read(tmp_path, f"question,answer\nWhy?,{long}\nHow?,Well\n").pairs == [
+        ("Why?", long.strip()),
+        ("How?", "Well"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["table", "lines", "array"])

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from app.datasets.importing import inspect_import, run_import
 from app.datasets.tables import ImportStatus
@@ -139,12 +140,28 @@ def test_paste(web: Web) -> None:
     import_id = _import_id(response.headers["location"])
     inspect_import(web.engine, web.storage, import_id, "test")
     assert find(web.engine, project.id, import_id).status == ImportStatus.AWAITING_MAPPING
+    # Beyond what a form's field holds by default, and within what the page allows.
+    long = owner.submit(url, {"text": "Q: Hi?\r\nA: " + "There. " * 200_000})
+    assert long.status_code == 303
     nothing = owner.submit(url, {"text": "  "})
     assert nothing.status_code == 422
     assert "There is nothing to import yet." in nothing.text
     too_much = owner.submit(url, {"text": "x" * (5 * 1024**2)})
     assert too_much.status_code == 413
     assert "upload it as a file" in too_much.text
+
+
+def test_what_was_pasted_and_cannot_be_read_is_there_to_be_mended(web: Web) -> None:
+    project = web.project()
+    owner = web.client_for(OWNER)
+    pasted = '[{"question": "Is <this> kept?", "answer'
+    response = owner.submit(f"/projects/{project.id}/examples/paste", {"text": pasted})
+    import_id = _import_id(response.headers["location"])
+    inspect_import(web.engine, web.storage, import_id, "test")
+    page = owner.page(f"/projects/{project.id}/imports/{import_id}")
+    assert "This text cannot be used as it is" in page
+    assert escape(pasted) in page
+    assert f'action="/projects/{project.id}/examples/paste"' in page
 
 
 def test_write_change_and_delete_by_hand(web: Web) -> None:

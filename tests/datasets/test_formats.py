@@ -39,6 +39,41 @@ def test_names_with_blanks_returns_marks_and_case(tmp_path: Path) -> None:
     assert result.pairs == [("Hi?", "There"), ("Yo?", "Man")]
 
 
+def test_blanks_after_commas_as_people_type_them(tmp_path: Path) -> None:
+    result = read(tmp_path, "Question, Answer\nWhat is it?, It is a hat\nWho?, Me\nWhy?, So\n")
+    assert result.pairs == [("What is it?", "It is a hat"), ("Who?", "Me"), ("Why?", "So")]
+
+
+@pytest.mark.parametrize(
+    "above", ["Our FAQ 2026\n", "Our FAQ 2026;\n\nAs of May;\n", "sep=;\n", "\n\n"]
+)
+def test_rows_above_the_names_are_no_examples(tmp_path: Path, above: str) -> None:
+    result = read(tmp_path, f"{above}Frage;Antwort\nWo?;Hier\nWann?;Jetzt\n")
+    assert result.roles == ["question", "answer"]
+    assert result.pairs == [("Wo?", "Hier"), ("Wann?", "Jetzt")]
+
+
+def test_excels_own_first_line_above_names_of_ones_own(tmp_path: Path) -> None:
+    result = read(tmp_path, "sep=;\nfoo;bar\nWo ist es?;Hier ist es.\nWann ist es?;Es ist jetzt.\n")
+    assert result.pairs == [("Wo ist es?", "Hier ist es."), ("Wann ist es?", "Es ist jetzt.")]
+
+
+def test_a_workbook_with_a_cover_and_a_title(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "Cover"
+    book.active.append(["Made by the support team"])
+    sheet = book.create_sheet("FAQ")
+    for row in (("Our FAQ", ""), ("", ""), ("Question", "Answer"), *PAIRS):
+        sheet.append([cell or None for cell in row])
+    path = tmp_path / "faq.xlsx"
+    book.save(path)
+    result = read_path(path)
+    assert result.pairs == PAIRS
+    assert "other_sheets" in result.notes
+    assert [example["row"] for example in result.examples] == [4, 5]
+
+
 def test_lines_that_end_as_on_an_old_mac(tmp_path: Path) -> None:
     assert read(tmp_path, "question,answer\rHi?,There\rYo?,Man\r").pairs == [
         ("Hi?", "There"),

@@ -43,10 +43,14 @@ def test_a_file_that_cannot_be_used_is_refused_where_it_was_given(embedded: Hous
         assert len(_sentence(page)) > 40
 
         maker.upload(project, _file("broken.csv", b'Question,Answer\n"Where is it?,Here\nNo,end\n'))
-        assert "Traceback" not in page.content()
+        maker.press("Import")
+        expect(page.get_by_role("heading", name="What became of your file")).to_be_visible()
+        assert "1" in page.locator(".stat", has_text="Added").inner_text()
+        left_out = page.get_by_role("table").locator("tbody tr")
+        expect(left_out.filter(has_text="Where is it?")).to_contain_text("quotation mark")
 
         maker.go(f"{project}/examples")
-        expect(page.get_by_role("heading", name="3 examples")).to_be_visible()
+        expect(page.get_by_role("heading", name="4 examples")).to_be_visible()
 
 
 def test_three_examples_are_too_few_and_the_pages_say_so(embedded: House) -> None:

@@ -52,6 +52,7 @@ _TEXT: Final = _words(
 _CONVERSATION: Final = _words("messages conversations conversation dialog dialogue turns chat")
 _EARLIER: Final = _words("history earlier verlauf")
 
+_DELIMITERS: Final = re.compile(r"[,;|\t]")
 _SEPARATORS: Final = re.compile(r"[\s_\-./:()\[\]#*\"']+")
 
 
@@ -75,7 +76,11 @@ def group_of(name: str) -> str:
 
 
 def is_known_name(name: str) -> bool:
-    return len(name) <= 60 and not name.rstrip().endswith((".", "?", "!")) and group_of(name) != ""
+    """Say whether it is a name such as people give to a column of questions or answers."""
+    if len(name) > 60 or name.rstrip().endswith((".", "?", "!")):
+        return False
+    # Several names with a delimiter between them are no name.
+    return not _DELIMITERS.search(name.strip()) and group_of(name) != ""
 
 
 def _group_of_word(word: str) -> str:

@@ -1,8 +1,46 @@
 """Find the column names of a table, and propose what each column is for."""
 
+import re
+from typing import Final
+
 from app.datasets.readers.column_names import group_of, is_known_name
 from app.datasets.readers.records import ColumnRole
 from app.datasets.readers.survey import ColumnSurvey
+
+_ROWS_FOR_NAMES: Final = 10
+_SURE_NAMES: Final = 2
+_WORDS_IN_A_NAME: Final = 6
+_SEPARATOR_LINE: Final = re.compile(r"sep=.?", re.IGNORECASE)
+
+
+def rows_above_names(rows: list[list[str]]) -> int:
+    """Return how many rows stand above the column names: a title, a date, Excel's `sep=;`.
+
+    The names are known ones, at least two of them, within the first ten rows; what stands above
+    fills fewer cells than they do.
+    """
+    for above, row in enumerate(rows[:_ROWS_FOR_NAMES]):
+        if known_names(row) >= _SURE_NAMES:
+            width = _filled(row)
+            return above if all(_filled(other) < width for other in rows[:above]) else 0
+    return 1 if rows and rows[0] and _SEPARATOR_LINE.fullmatch("".join(rows[0])) else 0
+
+
+def known_names(row: list[str]) -> int:
+    """Return how many known names a row of column names holds; 0 if it is a row of texts."""
+    cells = [cell.strip() for cell in row if cell.strip()]
+    are_names = all(len(cell.split()) <= _WORDS_IN_A_NAME for cell in cells)
+    return sum(map(is_known_name, cells)) if are_names and len(set(cells)) == len(cells) else 0
+
+
+def has_known_names(rows: list[list[str]]) -> bool:
+    """Say whether a table has a row of column names of which two or more are known ones."""
+    above = rows_above_names(rows)
+    return above < len(rows) and known_names(rows[above]) >= _SURE_NAMES
+
+
+def _filled(row: list[str]) -> int:
+    return sum(bool(cell.strip()) for cell in row)
 
 
 def has_header(rows: list[list[str]]) -> bool:

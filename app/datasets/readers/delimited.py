@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final
 
+from app.datasets.readers.columns import has_known_names, known_names, rows_above_names
 from app.datasets.readers.limits import (
     MAX_LINE_CHARACTERS,
     MAX_RECORD_LINES,
@@ -96,12 +97,16 @@ def read_cells(source: Source, plan: Plan) -> Iterator[tuple[int, list[str]] | L
 
 def read(source: Source, plan: Plan) -> Iterator[Item]:
     width = len(plan.columns)
+    above = plan.rows_above + plan.has_header
     for item in read_cells(source, plan):
         if isinstance(item, LeftOut):
             yield item
             continue
         row, cells = item
-        if (row == 1 and plan.has_header) or not cells:
+        if not cells:
+            continue
+        if above and any(cell.strip() for cell in cells):
+            above -= 1
             continue
         if len(cells) > width and any(cell.strip() for cell in cells[width:]):
             yield LeftOut(row, shortened(plan.delimiter.join(cells)), Reason.TOO_MANY_CELLS)
@@ -112,21 +117,29 @@ def read(source: Source, plan: Plan) -> Iterator[Item]:
 def find_delimiter(head: str) -> tuple[str, list[list[str]]] | None:
     """Return the delimiter that makes a regular table of the text, with its rows; None if none.
 
-    A delimiter is believed if at least eight of ten rows have the same number of cells. Commas
-    and semicolons that are followed by blanks nearly everywhere belong to sentences.
+    A delimiter is believed if it stands between two or more names that people give to columns,
+    however damaged the rows below are; or if at least eight of ten rows have the same number of
+    cells. Commas and semicolons that are followed by blanks nearly everywhere belong to sentences.
     """
-    best: tuple[float, int, str, list[list[str]]] | None = None
+    best: tuple[int, float, int, str, list[list[str]]] | None = None
     for delimiter in DELIMITERS:
         rows = _rows_of(head, delimiter)
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
         share = count / len(rows)
-        if width < 2 or share < 0.8 or _is_something_else(rows, delimiter):
+        names = 0 if _is_markdown_table(rows, delimiter) else _names_in(rows)
+        is_regular = width >= 2 and share >= 0.8 and not _is_something_else(rows, delimiter)
+        if not (is_regular or names >= 2):
             continue
-        if best is None or (share, width) > best[:2]:
-            best = (share, width, delimiter, rows)
-    return None if best is None else (best[2], best[3])
+        if best is None or (names, share, width) > best[:3]:
+            best = (names, share, width, delimiter, rows)
+    return None if best is None else (best[3], best[4])
+
+
+def _names_in(rows: list[list[str]]) -> int:
+    """Return how many known names the row of column names holds, if they are enough to be sure."""
+    return known_names(rows[rows_above_names(rows)]) if has_known_names(rows) else 0
 
 
 def has_blanks_after(head: str, delimiter: str) -> bool:
@@ -155,10 +168,14 @@ def _regularity(rows: list[list[str]]) -> float:
     return Counter(map(len, rows)).most_common(1)[0][1] / len(rows) if len(rows) > 1 else 0.0
 
 
+def _is_markdown_table(rows: list[list[str]], delimiter: str) -> bool:
+    return delimiter == "|" and sum(not row[0].strip() for row in rows) > 0.5 * len(rows)
+
+
 def _is_something_else(rows: list[list[str]], delimiter: str) -> bool:
     """Recognise sentences, and the tables of Markdown, whose rows begin with their delimiter."""
     if delimiter == "|":
-        return sum(not row[0].strip() for row in rows) > 0.5 * len(rows)
+        return _is_markdown_table(rows, delimiter)
     if delimiter not in ",;":
         return False
     following = [cell for row in rows for cell in row[1:] if cell]

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from app.datasets.readers import json_records, spreadsheet
-from app.datasets.readers.columns import has_header, names_from, propose_roles
+from app.datasets.readers.columns import (
+    has_header,
+    names_from,
+    propose_roles,
+    rows_above_names,
+)
 from app.datasets.readers.limits import MAX_COLUMNS, PASSAGE_CHARACTERS
 from app.datasets.readers.problems import NoRowsError, NothingReadableError, UnreadableFileError
 from app.datasets.readers.reading import read_items
@@ -125,8 +130,12 @@ def _find_columns(source: Source, found: Recognised, notes: list[dict[str, Any]]
                     "others": [shortened(name, 60) for name in sheets[1:6]],
                 }
             )
+    plan.rows_above = rows_above_names(rows)
+    rows = rows[plan.rows_above :]
+    if not rows:
+        raise NoRowsError
     plan.has_header = has_header(rows)
-    if plan.has_header and len(rows) == 1:
+    if plan.has_header and len(rows) == 1 and not found.has_longer_lines:
         raise NoRowsError
     plan.columns = names_from(rows, header=plan.has_header)[:MAX_COLUMNS]
 

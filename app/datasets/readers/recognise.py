@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from app.datasets.readers import archives, delimited, json_records, markdown, plain_text
 from app.datasets.readers.column_names import is_known_name
@@ -16,9 +16,10 @@ from app.datasets.readers.problems import (
     OtherKindOfFileError,
 )
 from app.datasets.readers.records import FileFormat, Plan
-from app.datasets.readers.text_stream import Source, tidied
+from app.datasets.readers.text_stream import Source, bounded_lines, tidied
 
 _HEAD_CHARACTERS: Final = 128 * 1024
+_MOST_LONGER_LINES: Final = 3
 _LONGEST_WORD: Final = 20_000
 _SAVE_AS_TEXT: Final = (
     "Open it, choose “Save as” and then plain text (.txt), and upload that; or copy its text "
@@ -65,6 +66,8 @@ class Recognised:
     formulas: archives.Formulas
     rows: tuple[list[str], ...] = ()
     """The first rows of a table, to find its columns."""
+    has_longer_lines: bool = False
+    """Whether lines too long to be looked at stand among them."""
 
 
 def recognise(source: Source) -> Recognised:
@@ -80,18 +83,43 @@ def recognise(source: Source) -> Recognised:
         return Recognised(Plan(FileFormat.SPREADSHEET), FoundEncoding("utf-8"), formulas)
     encoding = find_encoding(source.path)
     with source.open_text(encoding.codec, newline="") as stream:
-        head = stream.read(_HEAD_CHARACTERS).lstrip("\ufeff")
+        head, has_longer_lines = _head_of(stream)
     if not head.strip("\x00 \t\r\n\f\v"):
         raise EmptyFileError
     if len(_CONTROL.findall(head)) > 0.005 * len(head) + 2:
         raise NotTextError
     newline = "\r" if "\r" in head and "\n" not in head else "\n"
-    lines = [tidied(line) for line in _whole_lines(head.replace("\r\n", "\n")).split(newline)]
+    lines = [tidied(line) for line in head.replace("\r\n", "\n").split(newline)]
     plan, rows = _plan_for("\n".join(lines), encoding.codec)
     plan.newline = newline
     if plan.format is FileFormat.TEXT:
         _refuse_one_long_word(head)
-    return Recognised(plan, encoding, archives.Formulas(), tuple(rows))
+    return Recognised(plan, encoding, archives.Formulas(), tuple(rows), has_longer_lines)
+
+
+def _head_of(stream: TextIO) -> tuple[str, bool]:
+    """Return the first lines, whole, and whether longer ones stand among them.
+
+    A line that alone is longer than all that is looked at costs only itself; the beginning of one
+    is returned only where there is nothing else.
+    """
+    lines: list[str] = []
+    longer: list[str] = []
+    characters = 0
+    for line in bounded_lines(stream, _HEAD_CHARACTERS):
+        if not line.is_whole:
+            longer.append(line.text)
+        elif characters + len(line.text) > _HEAD_CHARACTERS:
+            break
+        else:
+            lines.append(line.text)
+            characters += len(line.text)
+        if len(longer) > _MOST_LONGER_LINES:
+            break
+    head = "".join(lines)
+    if longer and not head.strip("\ufeff \t\r\n"):
+        head = longer[0]
+    return head.lstrip("\ufeff"), bool(longer)
 
 
 def _is_workbook(path: Path) -> bool:
@@ -168,10 +196,3 @@ def _parses(line: str) -> bool:
     except BrokenValueError:
         return False
     return True
-
-
-def _whole_lines(head: str) -> str:
-    """Drop the last line if the head cut it, unless it is the only one."""
-    if len(head) < _HEAD_CHARACTERS - 1 or "\n" not in head:
-        return head
-    return head[: head.rindex("\n") + 1]

@@ -82,6 +82,8 @@ class Plan:
     blanks_after_delimiter: bool = False
     newline: str = "\n"
     """What ends a row of a table; a carriage return alone in files from old Macs."""
+    rows_above: int = 0
+    """Filled rows above the column names that are no examples: a title, a date."""
     has_header: bool = True
     columns: list[str] = field(default_factory=list)
     sheet: int = 0

@@ -6,13 +6,14 @@ from typing import Any
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
 
+from app.datasets.readers.columns import has_known_names
 from app.datasets.readers.problems import DamagedSpreadsheetError, NoRowsError
 from app.datasets.readers.records import Item, LeftOut, Plan, Reason, Record, shortened
 from app.datasets.readers.text_stream import Source
 
 
 def find_sheet(source: Source) -> tuple[int, list[str], list[list[str]]]:
-    """Choose the first visible sheet that holds something.
+    """Choose the first visible sheet with columns of known names, or else the first filled one.
 
     Returns:
         Its position, the names of all filled sheets with it in front, and its first rows.
@@ -24,18 +25,15 @@ def find_sheet(source: Source) -> tuple[int, list[str], list[list[str]]]:
             for position, sheet in enumerate(workbook.sheets_metadata)
             if sheet.visible == SheetVisibleEnum.Visible
         ]
-        filled = []
-        first_rows: list[list[str]] = []
-        for position in visible[:20]:
-            rows = _first_rows(workbook, position)
-            if any(any(row) for row in rows):
-                filled.append(position)
-                first_rows = first_rows or rows
+        found = [(position, _first_rows(workbook, position)) for position in visible[:20]]
     except (CalamineError, OSError, ValueError) as error:
         raise DamagedSpreadsheetError from error
+    filled = [(position, rows) for position, rows in found if any(map(any, rows))]
     if not filled:
         raise NoRowsError
-    return filled[0], [workbook.sheet_names[position] for position in filled], first_rows
+    filled.sort(key=lambda entry: not has_known_names(entry[1]))
+    position, rows = filled[0]
+    return position, [workbook.sheet_names[other] for other, _ in filled], rows
 
 
 def read_cells(source: Source, plan: Plan) -> Iterator[tuple[int, list[str]]]:
@@ -52,12 +50,12 @@ def read_cells(source: Source, plan: Plan) -> Iterator[tuple[int, list[str]]]:
 
 def read(source: Source, plan: Plan) -> Iterator[Item]:
     width = len(plan.columns)
-    header_is_ahead = plan.has_header
+    above = plan.rows_above + plan.has_header
     for row, cells in read_cells(source, plan):
         if not any(cells):
             continue
-        if header_is_ahead:
-            header_is_ahead = False
+        if above:
+            above -= 1
             continue
         if any(cells[width:]):
             yield LeftOut(row, shortened(" ".join(cells)), Reason.TOO_MANY_CELLS)

@@ -16,7 +16,7 @@ from app.datasets.repository import Cursor
 from app.datasets.service import WrittenExample
 from app.datasets.snapshot import as_line
 from app.datasets.tables import Example
-from app.datasets.uploads import IncomingFile
+from app.datasets.uploads import PASTED_NAME, IncomingFile
 from app.errors import DomainError
 from app.projects.tables import Project
 from app.settings import Settings
@@ -32,9 +32,11 @@ from app.web.dependencies import (
 from app.web.flashes import redirect
 from app.web.gate import wants_page
 from app.web.incoming import announced_bytes, receive_file
+from app.web.long_forms import LongFormRoute
 from app.web.templating import render
 
 router = APIRouter()
+long_forms = APIRouter(route_class=LongFormRoute)
 
 # For so long a finished upload waits for a database that is away.
 _REGISTER_SECONDS: Final = 40.0
@@ -91,7 +93,7 @@ async def upload(
     return redirect(request, url) if wants_page(request) else JSONResponse({"url": url})
 
 
-@router.post("/projects/{project_id}/examples/paste")
+@long_forms.post("/projects/{project_id}/examples/paste")
 def paste(
     request: Request,
     project: EditedProject,
@@ -109,7 +111,7 @@ def paste(
         with incoming:
             incoming.write(text.encode("utf-8", "replace"))
             incoming.keep()
-            _register(engine, project.id, user.id, incoming, "Pasted text")
+            _register(engine, project.id, user.id, incoming, PASTED_NAME)
     except DomainError as error:
         values = {"page": service.list_examples(session, project.id), "text": text}
         return _list_page(request, session, project, settings, values, error)
@@ -121,7 +123,7 @@ def show_new(request: Request, project: EditedProject) -> Response:
     return _form_page(request, project, WrittenExample("", ""))
 
 
-@router.post("/projects/{project_id}/examples/new")
+@long_forms.post("/projects/{project_id}/examples/new")
 def write(
     request: Request,
     project: EditedProject,
@@ -148,7 +150,7 @@ def show_one(
     return _form_page(request, project, written, example)
 
 
-@router.post("/projects/{project_id}/examples/{example_id}")
+@long_forms.post("/projects/{project_id}/examples/{example_id}")
 def edit(
     request: Request,
     project: EditedProject,
@@ -257,3 +259,6 @@ def _form_page(
     }
     status_code = error.status_code if error else 200
     return render(request, "examples/form.html", context, status_code=status_code)
+
+
+router.include_router(long_forms)

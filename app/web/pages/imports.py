@@ -14,6 +14,7 @@ from app.datasets.readers.drafts import Mapping
 from app.datasets.readers.records import ColumnRole
 from app.datasets.report import LEFT_OUT_FILE
 from app.datasets.tables import Import, ImportStatus
+from app.datasets.uploads import PASTED_NAME, pasted_text
 from app.datasets.wording import ROLE_NAMES, format_words, note_sentences, reason_sentence
 from app.errors import DomainError, NotFoundError
 from app.projects.tables import Project
@@ -51,10 +52,17 @@ def show_history(request: Request, project: ViewedProject, session: DatabaseSess
 
 @router.get("/projects/{project_id}/imports/{import_id}")
 def show(
-    request: Request, project: ViewedProject, session: DatabaseSession, import_id: str
+    request: Request,
+    project: ViewedProject,
+    session: DatabaseSession,
+    storage: FileStorage,
+    import_id: str,
 ) -> Response:
     entry = service.find_import(session, project.id, import_id)
-    return _page(request, project, entry)
+    is_pasted = entry.status == ImportStatus.FAILED and entry.file_name == PASTED_NAME
+    return _page(
+        request, project, entry, pasted=pasted_text(storage, entry.id) if is_pasted else ""
+    )
 
 
 @router.get("/projects/{project_id}/imports/{import_id}/progress")
@@ -135,10 +143,12 @@ def _page(
     entry: Import,
     chosen: Mapping | None = None,
     error: DomainError | None = None,
+    pasted: str = "",
 ) -> Response:
     context: dict[str, object] = {
         "project": project,
         "entry": entry,
+        "pasted": pasted,
         "may_edit": request.state.may_edit,
         "error": error,
         "reason_sentence": reason_sentence,
