@@ -5,16 +5,16 @@ when one was lost; so a broker that is away for a moment costs nothing but time.
 """
 
 import logging
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.broker.options import broker_options
+from app.database.session import after_commit
 from app.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ QUEUE_OF: Final = {
 
 BROKER_AWAY: Final = (OperationalError, RedisError, OSError)
 """What is raised while the job queue does not answer; redis' own errors come through unwrapped."""
-
-_PENDING = "tailor_pending_jobs"
 
 
 @cache
@@ -69,13 +67,7 @@ def celery_app() -> Celery:
 
 def send_after_commit(session: Session, job: str, entity_id: str) -> None:
     """Send a hint once the session's transaction is committed; drop it if it rolls back."""
-    pending: list[tuple[str, str]] | None = session.info.get(_PENDING)
-    if pending is None:
-        pending = session.info[_PENDING] = []
-        event.listen(session, "after_commit", _send_pending)
-        event.listen(session, "after_rollback", _drop_pending)
-    if (job, entity_id) not in pending:
-        pending.append((job, entity_id))
+    after_commit(session, partial(send_now, job, entity_id))
 
 
 def send_now(job: str, entity_id: str) -> None:
@@ -99,14 +91,3 @@ def waiting_messages(queue: str) -> int | None:
         logger.warning("The job queue does not answer: %s", error)
         return None
     return int(declared.message_count)
-
-
-def _send_pending(session: Session) -> None:
-    jobs = list(session.info.get(_PENDING, ()))
-    _drop_pending(session)
-    for job, entity_id in jobs:
-        send_now(job, entity_id)
-
-
-def _drop_pending(session: Session) -> None:
-    session.info.get(_PENDING, []).clear()

@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,6 +25,7 @@ from app.base_models.files import fingerprint, model_files, read_shape
 from app.base_models.shelf import HUB_ID_PATTERN, ShelfModel
 from app.base_models.tables import BaseModel, BaseModelStatus
 from app.clock import now
+from app.database.session import after_commit
 from app.jobs import CHECK_BASE_MODEL, FETCH_BASE_MODEL, send_after_commit
 from app.settings import REPOSITORY_ROOT, Settings
 from app.storage.folders import Storage
@@ -252,13 +252,13 @@ def delete(session: Session, storage: Storage, model: BaseModel) -> None:
         # does not.
         raise InUseError(name) from error
 
-    def remove_files(_: Session) -> None:
+    def remove_files() -> None:
         try:
             storage.remove("models", base_model_id)
         except OSError:
             logger.exception("The files of base model %s are left over.", base_model_id)
 
-    event.listen(session, "after_commit", remove_files, once=True)
+    after_commit(session, remove_files)
 
 
 def pending_base_models(session: Session) -> list[tuple[str, str]]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.chat import repository
@@ -30,6 +29,7 @@ from app.chat.tables import ChatReply, ChatTurn, Conversation
 from app.chat.thoughts import split_thoughts
 from app.chat.views import TurnView, turn_views
 from app.clock import now
+from app.database.session import after_commit
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
 
@@ -294,7 +294,7 @@ def _history(
 
 def _start_after_commit(session: Session, live: LiveReplies, plans: list[ReplyPlan]) -> None:
     # The threads write rows that refer to the turn, so the turn has to be there for all to see.
-    event.listen(session, "after_commit", lambda _: live.start(plans), once=True)
+    after_commit(session, lambda: live.start(plans))
 
 
 def _title(question: str) -> str:

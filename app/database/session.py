@@ -1,18 +1,20 @@
 """Sessions. The edge (a request, a task, a command) opens one, commits it, and closes it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from app.database.engine import get_engine
 
 DATABASE_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
 """What is raised while the database does not answer, or has no connection left to give."""
+
+_ACTIONS: Final = "tailor_after_commit"
 
 
 def new_session(engine: Engine | None = None, *, read_only: bool = False) -> Session:
@@ -33,3 +35,32 @@ def transaction(engine: Engine | None = None, *, read_only: bool = False) -> Ite
     """One transaction: committed when the block ends, rolled back when it raises."""
     with new_session(engine, read_only=read_only) as session, session.begin():
         yield session
+
+
+def after_commit(session: Session, action: Callable[[], object]) -> None:
+    """Do something once what was written is there for all to see; never, if it rolls back.
+
+    What touches more than the database belongs here: files, messages, threads. The transaction as
+    a whole counts; the end of a savepoint within it changes nothing.
+    """
+    actions: list[Callable[[], object]] | None = session.info.get(_ACTIONS)
+    if actions is None:
+        actions = session.info[_ACTIONS] = []
+        event.listen(session, "after_commit", _do_actions)
+        event.listen(session, "after_transaction_end", _drop_actions)
+    actions.append(action)
+
+
+def _do_actions(session: Session) -> None:
+    if session.in_nested_transaction():
+        return
+    actions = list(session.info[_ACTIONS])
+    session.info[_ACTIONS].clear()
+    for action in actions:
+        action()
+
+
+def _drop_actions(session: Session, ended: SessionTransaction) -> None:
+    # A commit has done them by now, so what is left belongs to a transaction that came to nothing.
+    if ended.parent is None:
+        session.info[_ACTIONS].clear()
