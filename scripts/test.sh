@@ -19,6 +19,7 @@ if [ -z "$chromium" ]; then
 fi
 export TAILOR_TEST_CHROMIUM=$chromium
 
-# Two test processes, each with one computing thread, keep both cores of a small machine busy.
+# Much of a test is waiting, so three test processes with one computing thread each keep both cores
+# of a small machine busy.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
-exec .venv/bin/python -m pytest -n "${TAILOR_TEST_PROCESSES:-2}" --dist loadgroup "$@"
+exec .venv/bin/python -m pytest -n "${TAILOR_TEST_PROCESSES:-3}" --dist loadgroup "$@"

@@ -22,6 +22,8 @@ from worker.training.chat_templates import ChatFormat
 from worker.training.evaluate import answer
 from worker.training.examples import Message
 
+pytestmark = pytest.mark.one_database
+
 QUESTION = "What is 3 and 4?"
 URL = "/projects/{}/versions/3"
 

@@ -22,6 +22,8 @@ _MEASURED_CHILD = """
 import sys
 from pathlib import Path
 from app.datasets.readers.child import main
+
+pytestmark = pytest.mark.one_database
 main(sys.argv[1:])
 lines = Path("/proc/self/status").read_text().splitlines()
 print(next(line.split()[1] for line in lines if line.startswith("VmHWM:")), file=sys.stderr)

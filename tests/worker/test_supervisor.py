@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,16 +18,18 @@ from app.adapters.tables import Adapter
 from app.clock import now
 from app.database.engine import build_engine
 from app.database.session import transaction
+from app.leases.tables import LEASE_SECONDS
 from app.runs import service
 from app.runs.child_events import ResultEvent
 from app.runs.log_file import last_lines
 from app.runs.lost import free_lost_runs
 from app.runs.repository import lock, metrics, shown_samples
-from app.runs.status import FINAL, RunStatus
+from app.runs.status import RunStatus
 from app.runs.watching.repository import events_after
 from app.settings import get_settings
 from app.storage.folders import Storage
 from app.upkeep.sweeper import Sweeper
+from tests.support.outages import Proxy
 from tests.support.runs import attempts, get_run, queue_run
 from tests.support.waiting import wait_until
 from worker.promotion import check_adapter
@@ -388,77 +389,68 @@ def exclusive_lock(url: str) -> Iterator[None]:
         connection.close()
 
 
-class Proxy:
-    """A way to PostgreSQL that can be closed."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._sockets: list[socket.socket] = []
-        self.is_open = True
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self.is_open = False
-        for one in self._sockets:
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def _serve(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            if not self.is_open:
-                client.close()
-                continue
-            server = socket.create_connection(("127.0.0.1", self._target))
-            self._sockets += [client, server]
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while piece := source.recv(65536):
-                target.sendall(piece)
-            target.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
-
-
 @contextmanager
 def outage(engine: Engine, proxy: Proxy | None) -> Iterator[None]:
-    """Take the database away from the worker, as long as its own patience lasts and longer."""
+    """Take the database away: PostgreSQL's connections end, SQLite's file is locked by another."""
     if proxy is None:
         with exclusive_lock(engine.url.render_as_string(hide_password=False)):
-            # Longer than the busy timeout, so that writes fail and are tried again.
-            time.sleep(17)
             yield
     else:
         proxy.close()
-        time.sleep(4)
         yield
         proxy.is_open = True
 
 
-def test_training_goes_on_while_the_database_is_away(
-    engine: Engine, storage: Storage, project_id: str
+def _train_through_an_outage(
+    engine: Engine, storage: Storage, project_id: str, wait_meanwhile: Callable[[], object]
 ) -> None:
+    """A training whose database goes away in its middle ends as if nothing had been."""
     proxy = None if engine.dialect.name == "sqlite" else Proxy(engine.url.port or 5432)
     url = engine.url if proxy is None else engine.url.set(host="127.0.0.1", port=proxy.port)
     workers_engine = build_engine(url.render_as_string(hide_password=False))
+    sweeper = Sweeper(workers_engine, storage, seconds=0.5)
     run_id = queue_run(engine, storage, project_id, {"steps": 60, "step_seconds": 0.05})
     with Worker(workers_engine, storage) as worker:
         wait_until(lambda: get_run(engine, run_id).step > 2, timeout=60, what="a few steps")
+        sweeper.start()
         with outage(engine, proxy):
-            assert get_run(engine, run_id).status not in FINAL
+            wait_meanwhile()
         worker.join()
+    sweeper.stop()
     workers_engine.dispose()
-    assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+    run = get_run(engine, run_id)
+    assert run.status == RunStatus.SUCCEEDED, run.failure
     assert len(attempts(storage, run_id)) == 1
     with transaction(engine, read_only=True) as session:
         assert len(metrics(session, run_id, ["train_loss"])) == 60
+
+
+def test_training_goes_on_while_the_database_is_away(
+    engine: Engine,
+    storage: Storage,
+    project_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A shorter patience of the database's driver, so that the worker's own is put to the test.
+    monkeypatch.setattr("app.database.engine.SQLITE_BUSY_TIMEOUT_SECONDS", 1)
+    said = "The database does not answer; the training goes on."
+    _train_through_an_outage(
+        engine,
+        storage,
+        project_id,
+        lambda: wait_until(lambda: said in caplog.text, timeout=60, what="a write that fails"),
+    )
+
+
+@pytest.mark.slow
+def test_training_outlives_a_database_that_is_away_for_half_a_minute(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    """As long as a lease: nobody takes the run for lost, and it is trained once."""
+    _train_through_an_outage(
+        engine, storage, project_id, lambda: threading.Event().wait(LEASE_SECONDS + 1)
+    )
 
 
 def test_the_log_is_bounded(tmp_path: Path) -> None:
