@@ -26,6 +26,9 @@ _IMPLEMENTATION: Final = re.compile(r"_?\w*_implementation(_internal)?")
 # These name a part of torch or transformers itself; any other name may be fetched from the hub.
 _HARMLESS_IMPLEMENTATIONS: Final = (None, "eager", "sdpa")
 _HARMLESS_PRIVATE_KEYS: Final = frozenset({"_name_or_path", "_commit_hash"})
+# So transformers writes numbers that JSON has no word for.
+_NUMBER_KEY: Final = "__float__"
+_NUMBERS_IN_WORDS: Final = ("Infinity", "-Infinity", "NaN")
 _CONFIGURATIONS: Final = ("config.json", "generation_config.json", "tokenizer_config.json")
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _PICKLES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -151,6 +154,8 @@ def _forbidden_key(configuration: dict[str, Any]) -> str | None:
 def _is_forbidden(key: str, value: object) -> bool:
     if _IMPLEMENTATION.fullmatch(key):
         return value not in _HARMLESS_IMPLEMENTATIONS
+    if key == _NUMBER_KEY:
+        return value not in _NUMBERS_IN_WORDS
     # A number cannot name code; many models keep one under a private name.
     if key.startswith("_") and not isinstance(value, (bool, int, float, type(None))):
         return key not in _HARMLESS_PRIVATE_KEYS

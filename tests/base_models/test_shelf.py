@@ -61,6 +61,7 @@ def test_a_mistake_is_said_with_the_file(tmp_path: Path, text: str) -> None:
         {"_name_or_path": "maker/model"},
         {"_attn_implementation_autoset": True, "attn_implementation": "sdpa"},
         {"_num_labels": 1, "auto_map": {}},
+        {"time_step_limit": [0.0, {"__float__": "Infinity"}]},
     ],
 )
 def test_what_real_models_carry_is_let_through(harmless: dict[str, object]) -> None:
@@ -76,6 +77,7 @@ def test_what_real_models_carry_is_let_through(harmless: dict[str, object]) -> N
         "_experts_implementation_internal",
         "experts_implementation",
         "_kernel_repo",
+        "__float__",
         "custom_generate",
     ],
 )

@@ -106,6 +106,18 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
             **shape, head_dim=8, final_logit_softcapping=0.5, sliding_window=16
         ),
         "granite_scaled": lambda: transformers.GraniteConfig(**shape, logits_scaling=8.0),
+        "qwen3": lambda: transformers.Qwen3Config(**shape, head_dim=8),
+        "smollm3": lambda: transformers.SmolLM3Config(**shape),
+        "olmo3": lambda: transformers.Olmo3Config(**shape, sliding_window=16),
+        # Dense, as the small Granite 4 models are: no experts, and attention in every layer.
+        "granite_4": lambda: transformers.GraniteMoeHybridConfig(
+            **shape,
+            num_local_experts=0,
+            shared_intermediate_size=64,
+            layer_types=["attention"] * 2,
+            mamba_n_heads=8,
+            logits_scaling=8.0,
+        ),
         "gpt2": lambda: transformers.GPT2Config(
             vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, **ids
         ),
@@ -113,7 +125,10 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
     return makers[kind]()
 
 
-KINDS: Final = ("llama", "llama_tied", "qwen", "gemma_soft_cap", "granite_scaled", "gpt2")
+KINDS: Final = (
+    *("llama", "llama_tied", "qwen", "gemma_soft_cap", "granite_scaled", "gpt2"),
+    *("qwen3", "smollm3", "olmo3", "granite_4"),
+)
 
 
 def make_tiny_model(
