@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from playwright.sync_api import Browser, Page, expect
 
@@ -16,7 +16,7 @@ from tests.support.serving import free_port, served
 pytestmark = pytest.mark.browser
 
 VIEW = """
-<p id="step">Step {step}</p>
+<p id="step" data-page-title="Step {step} · Tailor">Step {step}</p>
 <details id="fold"><summary>More</summary><p>Inside {step}</p></details>
 <form><input id="answer" aria-label="Answer" value=""></form>
 """
@@ -34,6 +34,7 @@ class Follower:
     def __init__(self) -> None:
         self.step = 0
         self.ends = False
+        self.signs_out = False
         self.last_event_ids: list[str] = []
         self.app = FastAPI()
         self.app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
@@ -42,19 +43,25 @@ class Follower:
         self.app.add_api_route("/events", self.events)
 
     async def page(self) -> HTMLResponse:
+        if self.signs_out:
+            return HTMLResponse("<h1>Sign in</h1>")
         source = PAGE.replace("VIEW", VIEW.format(step=self.step))
         return HTMLResponse(make_environment().from_string(source).render())
 
     async def finished(self) -> HTMLResponse:
         return HTMLResponse("<h1>Finished</h1>")
 
-    async def events(self, request: Request) -> StreamingResponse:
+    async def events(self, request: Request) -> Response:
+        if self.signs_out:
+            return Response(status_code=401)
         self.last_event_ids.append(request.query_params.get("last_event_id", ""))
         return StreamingResponse(self.stream(), media_type="text/event-stream")
 
     async def stream(self) -> AsyncIterator[str]:
         shown = -1
         while not self.ends:
+            if self.signs_out:
+                return
             if self.step != shown:
                 shown = self.step
                 lines = VIEW.format(step=shown).strip().splitlines()
@@ -105,6 +112,23 @@ def test_a_lost_connection_is_said_and_taken_up_again(page: Page) -> None:
         expect(page.locator("#step")).to_have_text("Step 2", timeout=20_000)
         expect(state).to_be_empty()
     assert follower.last_event_ids[-1] == "1"
+
+
+def test_the_tab_says_how_far_it_is(page: Page) -> None:
+    follower = Follower()
+    with served(follower.app, free_port()) as address:
+        page.goto(address)
+        follower.step = 3
+        expect(page).to_have_title("Step 3 · Tailor")
+
+
+def test_who_was_signed_out_is_told_so(page: Page) -> None:
+    follower = Follower()
+    with served(follower.app, free_port()) as address:
+        page.goto(address)
+        expect(page.locator("#step")).to_have_text("Step 0")
+        follower.signs_out = True
+        expect(page.get_by_role("heading")).to_have_text("Sign in")
 
 
 def test_the_end_leads_on(page: Page) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from playwright.sync_api import Browser, Page, expect
 
@@ -27,21 +27,41 @@ PAGE = """
 <div id="upload">{{ stitch_progress(0, 1, "Upload") }}</div>
 {% endblock %}
 """
+SIGN_IN_PAGE = '<link rel="icon" href="data:,"><h1>Sign in</h1>'
 SIGNED_IN = {"name": "Ada", "email": "ada@example.org", "is_admin": False}
+
+
+WAITING_PAGE = """
+{% extends "base.html" %}
+{% block main %}<div data-import="/import">Reading your file</div>{% endblock %}
+{% block scripts %}<script type="module" src="{{ static('js/import.js') }}"></script>{% endblock %}
+"""
 
 
 class Site:
     def __init__(self) -> None:
         self.posts = 0
+        self.waiting_page_visits = 0
         self.app = FastAPI()
         self.app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
         self.app.add_api_route("/", self.page)
+        self.app.add_api_route("/waiting", self.waiting)
+        self.app.add_api_route("/import", lambda: RedirectResponse("/login", 303))
+        self.app.add_api_route("/login", lambda: HTMLResponse(SIGN_IN_PAGE))
         self.app.add_api_route("/sent", self.sent, methods=["POST"], status_code=204)
 
     async def page(self) -> HTMLResponse:
         template = make_environment().from_string(PAGE)
         values = {"current_user": SIGNED_IN, "flashes": [("notice", "Saved.")]}
         return HTMLResponse(template.render(values), headers=POLICY)
+
+    async def waiting(self) -> Response:
+        """Where an upload is waited for; its reader is signed out after the first visit."""
+        self.waiting_page_visits += 1
+        if self.waiting_page_visits > 1:
+            return RedirectResponse("/login", 303)
+        template = make_environment().from_string(WAITING_PAGE)
+        return HTMLResponse(template.render({}), headers=POLICY)
 
     async def sent(self) -> None:
         self.posts += 1
@@ -120,6 +140,12 @@ def test_a_script_can_move_the_seam(page: Page) -> None:
     )
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
     expect(page.locator("#upload .stitches__done")).to_have_attribute("width", "40.00%")
+
+
+def test_the_sign_in_page_is_never_put_into_a_page_that_waits(page: Page) -> None:
+    page.goto(page.url + "waiting")
+    page.wait_for_url("**/login")
+    expect(page.get_by_role("heading")).to_have_text("Sign in")
 
 
 def test_without_scripts_nothing_is_offered_that_needs_them(browser: Browser, site: Site) -> None:
