@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from app.datasets.repository import ExampleRepository
 from app.datasets.split import SMALLEST_TO_HOLD_OUT, held_out_target
 
-LONG_CHARACTERS: Final = 6_000
+# What 2,048 tokens are, as many as a training reads at once of an example.
+USUAL_CHARACTERS: Final = 8_192
 ENOUGH: Final = 50
 _SAMPLED: Final = 5_000
 _MAX_KINDS: Final = 200
@@ -28,9 +29,8 @@ class Facts:
     count: int
     answers: int
     """How many different answers there are."""
-    passages: int
     long: int
-    conversations: int
+    """How many are longer, all their texts together, than what is read at once."""
     longest: int
     with_html: int
 
@@ -45,16 +45,24 @@ class Facts:
         )
 
 
-def advise(session: Session, project_id: str) -> list[Advice]:
-    """Advise from all examples, or from some thousands evenly spread where there are more."""
+def advise(
+    session: Session, project_id: str, characters_at_once: int = USUAL_CHARACTERS
+) -> list[Advice]:
+    """Advise from all examples, or from some thousands evenly spread where there are more.
+
+    Args:
+        session: the database.
+        project_id: whose examples.
+        characters_at_once: about how long an example the chosen base model can learn from.
+    """
     examples = ExampleRepository(session)
     count = examples.count(project_id)
     every = max(1, count // _SAMPLED)
-    facts = Facts(**examples.facts(project_id, every))
-    return list(advice_from(facts if every == 1 else facts.scaled(count)))
+    facts = Facts(**examples.facts(project_id, characters_at_once, every))
+    return list(advice_from(facts if every == 1 else facts.scaled(count), characters_at_once))
 
 
-def advice_from(facts: Facts) -> Iterator[Advice]:
+def advice_from(facts: Facts, characters_at_once: int) -> Iterator[Advice]:
     if facts.count == 0:
         return
     yield _amount(facts.count)
@@ -75,9 +83,10 @@ def advice_from(facts: Facts) -> Iterator[Advice]:
     if facts.long:
         yield Advice(
             "attention",
-            f"{_examples(facts.long)} longer than {LONG_CHARACTERS:,} characters.",
-            "That is more than many models read at once: the part that does not fit is left "
-            "away, and the run says how many examples it concerned. Shorter ones teach better.",
+            f"{_examples(facts.long)} longer than {characters_at_once:,} characters.",
+            "That is more than the model reads at once. Of what stands before the answer only the "
+            "end is read; an example whose answer alone is too long is left out. The training says "
+            "how many it concerned. Shorter ones teach better.",
         )
     if facts.with_html >= 0.05 * facts.count and facts.with_html:
         yield Advice(

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from sqlite3 import Connection as SqliteConnection
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -155,15 +167,13 @@ class ExampleRepository:
         statement = delete(Example).where(Example.id.in_(ids.scalar_subquery()))
         return len(self._session.execute(statement.returning(Example.id)).scalars().all())
 
-    def facts(self, project_id: str, every: int = 1) -> dict[str, int]:
+    def facts(self, project_id: str, characters_at_once: int, every: int = 1) -> dict[str, int]:
         """Return what the advice is made of, from every so-many-th example."""
         row = self._session.execute(
             select(
                 func.count().label("count"),
                 func.count(func.distinct(Example.answer)).label("answers"),
-                func.count().filter(Example.question == "").label("passages"),
-                func.count().filter(func.length(Example.answer) > 6000).label("long"),
-                func.count().filter(Example.earlier_turns.is_not(None)).label("conversations"),
+                func.count().filter(_characters() > characters_at_once).label("long"),
                 func.coalesce(func.max(func.length(Example.answer)), 0).label("longest"),
                 func.count().filter(_looks_like_html()).label("with_html"),
             ).where(Example.project_id == project_id, Example.id % every == 0)
@@ -265,6 +275,17 @@ def _beyond(
 def cursor_of(example: Example) -> Cursor:
     row = example.row_number if example.row_number is not None else _NO_ROW
     return Cursor(row, example.id)
+
+
+def _characters() -> ColumnElement[int]:
+    """All that is read of an example: instructions, earlier turns, question and answer."""
+    earlier = func.coalesce(func.length(sql_cast(Example.earlier_turns, Text)), 0)
+    return (
+        func.length(Example.instructions)
+        + earlier
+        + func.length(Example.question)
+        + func.length(Example.answer)
+    )
 
 
 def _looks_like_html() -> ColumnElement[bool]:

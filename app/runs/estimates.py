@@ -29,7 +29,7 @@ _MEASURING_SHARE: Final = 1.2
 _LOADING_SECONDS: Final = 8.0
 _ANSWERING_SECONDS: Final = 7.0
 _SECONDS_PER_STEP: Final = 0.04
-_CHARACTERS_PER_TOKEN: Final = 4.0
+CHARACTERS_PER_TOKEN: Final = 4.0
 # So many earlier runs, those most alike in size, are asked.
 _ALIKE: Final = 3
 _MARKS_PER_EXAMPLE: Final = 12.0
@@ -51,7 +51,7 @@ class Machine:
 
 def tokens_of(characters: float, examples: int) -> float:
     """Roughly how many tokens so many characters in so many examples are."""
-    return characters / _CHARACTERS_PER_TOKEN + _MARKS_PER_EXAMPLE * examples
+    return characters / CHARACTERS_PER_TOKEN + _MARKS_PER_EXAMPLE * examples
 
 
 def expected_seconds(

@@ -6,12 +6,14 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from app.base_models.tables import BaseModel
+from app.datasets.advice import USUAL_CHARACTERS
 from app.datasets.split import held_out_target
+from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
-from app.runs.estimates import expected_seconds, tokens_of
+from app.runs.estimates import CHARACTERS_PER_TOKEN, expected_seconds, tokens_of
 from app.runs.recipe import FittedSettings, Preset, RecipeChoices
 from app.runs.repository import average_length, past_results
-from app.runs.service import base_parameters, settings_for, this_machine
+from app.runs.service import base_parameters, find_base_model, settings_for, this_machine
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ def preset_plans(
         )
         plans.append(PresetPlan(preset, settings, settings.updates(train_count), seconds))
     return plans
+
+
+def characters_at_once(session: Session, project: Project) -> int:
+    """Return about how long an example a training with the project's base model reads at once."""
+    model = find_base_model(session, project)
+    if model is None:
+        return USUAL_CHARACTERS
+    tokens = settings_for(model, Preset.BALANCED, 1).max_tokens_per_example
+    return round(tokens * CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)

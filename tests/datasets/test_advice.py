@@ -33,5 +33,20 @@ def test_what_stands_in_them(session: Session) -> None:
     assert "All answers are the same." in _advice(session, _examples(30, "yes"))
     kinds = [NewExample(f"kind {i % 3}", f"question {i}") for i in range(60)]
     assert "sorting into 3 kinds" in _advice(session, kinds)
-    assert "longer than 6,000" in _advice(session, _examples(3, "{} " + "long " * 2_000))
+    assert "longer than 8,192" in _advice(session, _examples(3, "{} " + "long " * 2_000))
     assert "HTML" in _advice(session, _examples(30, "<p>{}</p>"))
+
+
+def test_all_texts_of_an_example_count_and_the_model_says_what_is_long(session: Session) -> None:
+    project = Project(name="p")
+    session.add(project)
+    session.flush()
+    examples = [
+        NewExample("Yes.", "word " * 700),
+        NewExample("No.", "word " * 100),
+        NewExample("So?", "Hm?", instructions="word " * 700),
+    ]
+    service.add_examples(session, project.id, examples)
+    said = [item.what for item in advise(session, project.id, characters_at_once=3_000)]
+    assert "2 examples are longer than 3,000 characters." in said
+    assert not any("longer" in item.what for item in advise(session, project.id))

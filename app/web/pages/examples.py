@@ -19,6 +19,7 @@ from app.datasets.tables import Example
 from app.datasets.uploads import PASTED_NAME, IncomingFile
 from app.errors import DomainError
 from app.projects.tables import Project
+from app.runs.planning import characters_at_once
 from app.settings import Settings
 from app.web.dependencies import (
     AppSettings,
@@ -220,7 +221,7 @@ def _list_page(
         "project": project,
         "may_edit": request.state.may_edit,
         "total": service.count_examples(session, project.id),
-        "advice": advise(session, project.id),
+        "advice": advise(session, project.id, characters_at_once(session, project)),
         "open_imports": [entry for entry in imports if entry.status not in service.CLOSED],
         "has_imports": bool(imports),
         "max_upload_bytes": settings.max_upload_bytes,
