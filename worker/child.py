@@ -1,6 +1,5 @@
 """One training process: started with nothing but what it needs, heard, and ended for sure."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Final, Self
 
+from app.processes import child_environment, dying_with_parent, end_group
 from app.runs.child_events import (
     LONGEST_LINE_BYTES,
     AnyChildEvent,
@@ -21,29 +21,7 @@ from worker.run_log import RunLog
 
 TRAINING_MODULE: Final = "worker.training.main"
 
-# All that a training process learns of the worker's environment. No address, password or token.
-_PASSED_ON: Final = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER",
-    "NVIDIA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITIES",
-)
-_SET: Final = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
+_ENVIRONMENT: Final = {
     "TOKENIZERS_PARALLELISM": "false",
     # One arithmetic on one machine: a resumed run must end bit for bit like an unbroken one.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -74,20 +52,20 @@ class TrainingChild:
         kept_descriptors: tuple[int, ...] = (),
     ) -> None:
         training = [sys.executable, "-m", module, "--run-folder", str(run_folder)]
+        training += ["--fence", str(fence)]
         self._events: SimpleQueue[AnyChildEvent] = SimpleQueue()
         self._is_gone = False
         self._log = RunLog(run_folder)
         self._log.begin_attempt(fence)
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "worker.confined", str(os.getpid())),
-                *(*training, "--fence", str(fence)),
-            ],
+            # It must not outlive the worker that watches it: nobody would count its steps, and
+            # the next worker would start a second one.
+            dying_with_parent(training, signal.SIGKILL),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=REPOSITORY_ROOT,
-            env=child_environment(),
+            env=child_environment(**_ENVIRONMENT),
             umask=0o077,
             start_new_session=True,
             pass_fds=kept_descriptors,
@@ -145,9 +123,7 @@ class TrainingChild:
         """End it and whatever it started, at once. Nothing that it published is hurt by it."""
         if self._is_gone:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        end_group(self._process)
         self._is_gone = True
         for reader in self._readers:
             reader.join(timeout=5.0)
@@ -160,10 +136,6 @@ class TrainingChild:
                     self._events.put(read_event(line))
                 except UnreadableEventError as error:
                     self._log.write(f"[tailor] a line that is no event was left out: {error}\n")
-
-
-def child_environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _SET
 
 
 def kill_stale_child(pid: int, run_id: str, fence: int) -> bool:

@@ -4,7 +4,7 @@ The main process and its pool processes share two things that they inherit by fo
 says "stop", and a pipe that nobody ever writes to. When the main process dies, however it dies, the
 pipe's other end closes, and each pool process ends itself. (The kernel's death signal alone is not
 enough: it is bound to the thread that forked, and pools fork replacements from a passing thread.)
-A training process in turn dies with its pool process (worker/confined.py).
+A training process in turn dies with its pool process (app/processes.py).
 """
 
 import logging

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from app.runs.child_events import ResultEvent
-from app.storage.folders import fsync_folder
+from app.storage.durable import sync_folder
 
 ADAPTER_FOLDER: Final = "adapter"
 _WEIGHTS_FILE: Final = "adapter_model.safetensors"
@@ -40,7 +40,7 @@ def promote(run_folder: Path, result: ResultEvent) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     finished.rename(target)
-    fsync_folder(run_folder)
+    sync_folder(run_folder)
 
 
 def _holds(folder: Path, result: ResultEvent) -> bool:

@@ -21,21 +21,13 @@ from app.base_models.safety import check_folder
 from app.base_models.tables import BaseModelStatus
 from app.database.session import transaction
 from app.errors import NotFoundError
+from app.processes import child_environment, dying_with_parent, end_group
 from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
 
 _CHILD_MODULE: Final = "worker.base_model_check.main"
 _SECONDS: Final = 900
 _MOST_ANSWER_BYTES: Final = 100_000
-_KEPT_VARIABLES: Final = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "OMP_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-)
 
 _REASONS: Final = {
     "kind": (
@@ -121,18 +113,17 @@ def _check(engine: Engine, storage: Storage, held: HeldModel) -> Outcome:
 
 def _ask_child(folder: Path, held: HeldModel) -> dict[str, Any]:
     """Run the child to its end, holding the row meanwhile."""
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", _CHILD_MODULE, str(folder), str(_SECONDS)]
     # Files, not pipes: nobody has to read along while the child works.
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            [sys.executable, "-m", _CHILD_MODULE, str(folder), str(_SECONDS)],
+            dying_with_parent(command, signal.SIGKILL),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            env=environment,
+            env=child_environment(),
             cwd=REPOSITORY_ROOT,
             start_new_session=True,
         ) as child,
@@ -140,7 +131,7 @@ def _ask_child(folder: Path, held: HeldModel) -> dict[str, Any]:
         try:
             _wait(child, held)
         finally:
-            _end(child)
+            end_group(child)
         return _understood(output, errors, child.returncode)
 
 
@@ -154,16 +145,6 @@ def _wait(child: "subprocess.Popen[bytes]", held: HeldModel) -> None:
                 why=f"After {_SECONDS // 60} minutes there was still no answer.",
                 next_step="Choose a smaller model for this machine.",
             )
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End the child with everything that it started."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    finally:
-        child.wait()
 
 
 def _understood(output: IO[bytes], errors: IO[bytes], return_code: int) -> dict[str, Any]:

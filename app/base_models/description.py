@@ -7,7 +7,8 @@ from pydantic import BaseModel as PlainData
 from pydantic import ConfigDict
 
 from app.base_models.tables import BaseModel
-from app.storage.folders import Storage, write_atomically
+from app.storage.durable import write_atomically
+from app.storage.folders import Storage
 
 FILE_NAME = "model.json"
 

@@ -21,7 +21,8 @@ from app.database.session import transaction
 from app.errors import NotFoundError, UnavailableError
 from app.jobs import CHECK_BASE_MODEL
 from app.settings import Settings, get_settings
-from app.storage.folders import Storage, fsync_folder
+from app.storage.durable import sync_file, sync_folder
+from app.storage.folders import Storage
 
 SPEED_FACT = "bytes_per_second"
 _TRIES = 4
@@ -153,7 +154,7 @@ class _Download:
             self._fetch_with_patience(file)
             if is_checked_by_content(file.name):
                 check_configuration(file.name, read_json(self._folder / file.name))
-        fsync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _fetch_with_patience(self, file: HubFile) -> None:
         """Fetch one file, going on where it broke off for as long as each try brings bytes."""
@@ -207,7 +208,7 @@ class _Download:
                 if written - synced > _SYNC_EVERY_BYTES:
                     os.fdatasync(output.fileno())
                     synced = written
-            os.fsync(output.fileno())
+            sync_file(output)
         if written > file.size:
             part.unlink()
             raise DamagedFileError(file.name)

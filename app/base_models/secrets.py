@@ -7,10 +7,8 @@ the data folder, or comes from TAILOR_SECRET_KEY; a copy of the database alone g
 
 import base64
 import binascii
-import os
 import re
 import secrets
-from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -20,7 +18,8 @@ from sqlalchemy.orm import Session
 from app.base_models import repository
 from app.errors import DomainError, InvalidInputError
 from app.settings import Settings
-from app.storage.folders import Storage, write_atomically
+from app.storage.durable import create_once
+from app.storage.folders import Storage
 
 HUB_TOKEN: Final = "hub_token"  # noqa: S105 (the secret's name)
 _TOKEN: Final = re.compile(r"[!-~]{4,500}")
@@ -101,23 +100,9 @@ def _key(settings: Settings, storage: Storage) -> bytes:
     given = settings.secret_key.get_secret_value()
     if given:
         return _checked(given)
-    path = storage.folder("keys") / "secret.key"
-    if not path.exists():
-        _make_key(path)
-    return _checked(path.read_text(encoding="utf-8", errors="replace"))
-
-
-def _make_key(path: Path) -> None:
-    """Make the key such that two processes at once end up with the same one."""
-    temporary = path.with_name(f".secret.key.{secrets.token_hex(4)}")
-    write_atomically(temporary, base64.b64encode(os.urandom(_KEY_BYTES)))
-    try:
-        # A hard link fails where the name exists, so the first one wins.
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink()
+    new_key = base64.b64encode(secrets.token_bytes(_KEY_BYTES))
+    kept = create_once(storage.folder("keys") / "secret.key", new_key)
+    return _checked(kept.decode("utf-8", "replace"))
 
 
 def _checked(text: str) -> bytes:

@@ -26,6 +26,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
 from app.broker.messages import GarbageMessageError, checked_message
+from app.storage.durable import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -54,17 +55,7 @@ class QueueFolder:
         """
         folder = self._waiting(queue)
         name = f"{time.time_ns():020d}-{uuid4().hex}{_SUFFIX}"
-        temporary = folder / f".{name}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(json.dumps(message).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(folder / name)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_atomically(folder / name, json.dumps(message).encode())
 
     def take(self, queue: str) -> dict[str, Any] | None:
         """Claim the oldest message that can be read; set aside those that cannot."""

@@ -1,11 +1,10 @@
 """The secret that the pages and the chat server share."""
 
-import os
 import secrets
-from pathlib import Path
 
 from app.settings import Settings
-from app.storage.folders import Storage, fsync_folder
+from app.storage.durable import create_once
+from app.storage.folders import Storage
 
 _FILE = "inference.token"
 
@@ -17,24 +16,5 @@ def ensure_inference_token(settings: Settings, storage: Storage) -> str:
     """
     if given := settings.inference_token.get_secret_value():
         return given
-    file = storage.folder("keys") / _FILE
-    if not file.exists():
-        _create(file)
-    return file.read_text(encoding="ascii").strip()
-
-
-def _create(file: Path) -> None:
-    # Linking a finished file into place is atomic and fails if another process was first.
-    own = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(secrets.token_urlsafe(32))
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        os.link(own, file)
-    except FileExistsError:
-        return
-    finally:
-        own.unlink()
-    fsync_folder(file.parent)
+    kept = create_once(storage.folder("keys") / _FILE, secrets.token_urlsafe(32).encode())
+    return kept.decode("ascii").strip()

@@ -5,7 +5,7 @@ Uploaded bytes are never parsed in a process that holds the database's password 
 
 import json
 import logging
-import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,12 +16,12 @@ from typing import Any, Final, Literal
 
 from app.datasets.errors import ReaderStoppedError
 from app.datasets.readers.problems import NeedsTooMuchError, UnreadableFileError
+from app.processes import child_environment, dying_with_parent, end_group
 from app.settings import REPOSITORY_ROOT
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE: Final = 32 * 1024 * 1024
-_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _DETAILS: Final = 4000
 
 
@@ -60,24 +60,24 @@ def read_file(
 def _messages(
     purpose: Literal["inspect", "read"], path: Path, request: dict[str, Any]
 ) -> Generator[dict[str, Any], None, None]:
+    reader = [sys.executable, "-m", "app.datasets.readers.child", purpose, str(path.resolve())]
     with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as asked:
         asked.write(json.dumps(request).encode())
         asked.seek(0)
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.datasets.readers.child", purpose, str(path.resolve())],
+            dying_with_parent(reader, signal.SIGKILL),
             stdin=asked,
             stdout=subprocess.PIPE,
             stderr=complaints,
             cwd=REPOSITORY_ROOT,
-            env=_environment(),
+            env=child_environment(LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1"),
             start_new_session=True,
         )
         try:
             yield from _listen(process)
         finally:
             # A reader that is not listened to any more has nothing left to do.
-            process.kill()
-            process.wait()
+            end_group(process)
             if process.stdout is not None:
                 process.stdout.close()
             complaints.seek(0)
@@ -110,8 +110,3 @@ def _message(line: bytes) -> dict[str, Any]:
         # Half a line: the reader was ended in the middle of it, or says more than is listened to.
         raise ReaderStoppedError from error
     return message
-
-
-def _environment() -> dict[str, str]:
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {**passed_on, "LANG": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}

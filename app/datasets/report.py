@@ -1,13 +1,13 @@
 """What an import did: counts, and every row that was left out with its reason."""
 
 import csv
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from app.datasets.wording import reason_sentence
+from app.storage.durable import sync_file
 
 DETAILS: Final = 1_000
 """So many rows stand in the report itself; all of them in the file to download."""
@@ -60,8 +60,7 @@ class LeftOutFile:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            sync_file(self._file)
             self._file.close()
             self._temporary.replace(self._path)
             return

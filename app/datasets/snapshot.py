@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from app.datasets.content import ExampleTexts
 from app.datasets.repository import ExampleRepository
 from app.datasets.split import choose_held_out, split_key
-from app.storage.folders import fsync_folder, write_atomically
+from app.storage.durable import durable_file, sync_folder, write_atomically
 
 DATA_FOLDER: Final = "data"
 TRAIN_FILE: Final = "train.jsonl"
@@ -43,7 +42,7 @@ def freeze(session: Session, project_id: str, folder: Path) -> Snapshot:
     digest = hashlib.sha256()
     train_count = 0
     held_out_lines: list[bytes] = []
-    with _new_file(data / TRAIN_FILE) as train:
+    with durable_file(data / TRAIN_FILE) as train:
         for example in examples.stream(project_id):
             line = _line(example)
             if example_key(example) in held_out:
@@ -52,15 +51,13 @@ def freeze(session: Session, project_id: str, folder: Path) -> Snapshot:
                 train.write(line)
                 digest.update(line)
                 train_count += 1
-        _sync(train)
-    with _new_file(data / VALIDATION_FILE) as validation:
+    with durable_file(data / VALIDATION_FILE) as validation:
         for line in held_out_lines:
             validation.write(line)
             digest.update(line)
-        _sync(validation)
     write_atomically(data / DIGEST_FILE, f"{digest.hexdigest()}\n".encode())
-    fsync_folder(data)
-    fsync_folder(folder)
+    sync_folder(data)
+    sync_folder(folder)
     return Snapshot(digest.hexdigest(), train_count, len(held_out_lines))
 
 
@@ -92,13 +89,3 @@ def _line(example: ExampleTexts) -> bytes:
     # JSONB does not keep the order of keys, so they are sorted.
     text = json.dumps(as_line(example), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return f"{text}\n".encode()
-
-
-def _new_file(path: Path) -> BinaryIO:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    return os.fdopen(descriptor, "wb")
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

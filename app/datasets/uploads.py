@@ -12,7 +12,8 @@ from typing import BinaryIO, Final, Self
 from app.datasets.errors import NoFileError, UploadTooLargeError
 from app.datasets.readers.problems import EmptyFileError
 from app.ids import new_id
-from app.storage.folders import DiskFullError, Storage, fsync_folder
+from app.storage.durable import sync_file, sync_folder
+from app.storage.folders import DiskFullError, Storage
 
 SOURCE_FILE: Final = "source"
 PASTED_NAME: Final = "Pasted text"
@@ -73,12 +74,11 @@ class IncomingFile:
         if self.size == 0:
             raise EmptyFileError
         with _disk_full_as_sentence(self._storage, self.size):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            sync_file(self._file)
             self._file.close()
             folder = self._storage.folder("uploads", self.import_id)
             self._path.replace(folder / SOURCE_FILE)
-            fsync_folder(folder)
+            sync_folder(folder)
 
     def discard(self) -> None:
         """Leave nothing behind, wherever it had got to."""

@@ -4,12 +4,13 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from app.processes import dying_with_parent, end_group
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +43,10 @@ class KeptProcess:
 
     def start(self) -> None:
         self._rotate_log()
-        command = [sys.executable, "-m", "app.launcher.dependent", str(os.getpid())]
         with self.log_path.open("ab") as log:
             output = None if self._echo else log
             self._process = subprocess.Popen(
-                [*command, *self.program.command],
+                dying_with_parent(self.program.command, signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -71,7 +71,7 @@ class KeptProcess:
                 self._pause,
                 self.log_path,
             )
-            self._kill_group()
+            end_group(self._process)
             self._process = None
             self._start_again_at = time.monotonic() + self._pause
         if self._process is None and time.monotonic() >= self._start_again_at:
@@ -88,16 +88,7 @@ class KeptProcess:
             self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             logger.warning("%s did not stop in time and is ended.", self.program.name)
-        self._kill_group()
-        self._process.wait()
-
-    def _kill_group(self) -> None:
-        """End whatever the program left behind in its session."""
-        if self._process is not None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                return
+        end_group(self._process)
 
     def _rotate_log(self) -> None:
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES:

@@ -42,7 +42,8 @@ from app.runs.recipe import (
 from app.runs.remedies import can_go_on
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
-from app.storage.folders import Storage, write_atomically
+from app.storage.durable import write_atomically
+from app.storage.folders import Storage
 
 _ORDINARY_CONTEXT: Final = 1024
 _SMALLEST_ROOM_BYTES: Final = 64 * 1024**2

@@ -4,7 +4,6 @@ Keys are made of identifiers that Tailor itself gave out; nothing that a person 
 part of a path. The check below is the second wall behind that rule.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -79,27 +78,6 @@ class Storage:
         free = self.free_bytes()
         if free < needed_bytes:
             raise DiskFullError(needed_bytes, free)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    fsync_folder(path.parent)
 
 
 def get_storage() -> Storage:

@@ -3,10 +3,9 @@
 import base64
 import hashlib
 import hmac
-import os
 import secrets
-from pathlib import Path
 
+from app.storage.durable import create_once
 from app.storage.folders import Storage
 
 _KEY_FILE = "web.key"
@@ -30,24 +29,4 @@ class Signer:
 
 def load_signer(storage: Storage) -> Signer:
     """Read this installation's key, made when first asked for."""
-    path = storage.folder("keys") / _KEY_FILE
-    if not path.exists():
-        _create_key(path)
-    return Signer(path.read_bytes())
-
-
-def _create_key(path: Path) -> None:
-    """Create the key such that two processes starting at once end up with the same one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        # A hard link fails where the name exists, so the first one wins.
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink()
+    return Signer(create_once(storage.folder("keys") / _KEY_FILE, secrets.token_bytes(32)))

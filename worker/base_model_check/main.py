@@ -14,8 +14,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from app.launcher.dependent import die_with_parent
-
 _WORDS = 16
 _GREETING = "Hello, how are you?"
 _MOST_DETAILS = 4000
@@ -109,7 +107,6 @@ def _say(tokenizer: Any, model: Any, ids: list[int]) -> str:  # noqa: ANN401
 
 def main() -> None:
     folder, seconds = Path(sys.argv[1]), int(sys.argv[2])
-    die_with_parent()
     # Threads count together, so the limit on processor time is the wall time times the cores.
     limit = seconds * (os.cpu_count() or 1)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))

@@ -1,7 +1,6 @@
 """The parent's side of template_child.py: one child at a time, replaced when it misbehaves."""
 
 import json
-import os
 import select
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
+from app.processes import child_environment, end_group
 from app.settings import REPOSITORY_ROOT
 from worker.inference.errors import bad_request
 from worker.training.chat_templates import UnusableConversationError
@@ -75,13 +75,15 @@ class TemplateRenderer:
                 text=True,
                 encoding="utf-8",
                 cwd=REPOSITORY_ROOT,
-                env={"PATH": os.environ.get("PATH", ""), "PYTHONUTF8": "1"},
+                env=child_environment(),
+                start_new_session=True,
             )
         return self._child
 
     def _end_child(self) -> None:
         if self._child is None:
             return
-        self._child.kill()
+        end_group(self._child)
+        # Closes the pipes, whatever is left in them.
         self._child.communicate()
         self._child = None

@@ -17,8 +17,8 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load, save
 
-from worker.training.durable_files import (
-    fsync_folder,
+from app.storage.durable import (
+    sync_folder,
     write_durably,
 )
 from worker.training.failures import disk_full
@@ -74,7 +74,7 @@ class CheckpointFolder:
         temporary = self.folder / f".{_FENCE_FILE}-{self._fence}"
         write_durably(temporary, str(self._fence).encode())
         temporary.replace(self.folder / _FENCE_FILE)
-        fsync_folder(self.folder)
+        sync_folder(self.folder)
         for leftover in self.folder.glob(".tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -105,7 +105,7 @@ class CheckpointFolder:
             target.rename(stale)
             shutil.rmtree(stale, ignore_errors=True)
         temporary.rename(target)
-        fsync_folder(self.folder)
+        sync_folder(self.folder)
         self._remove_old()
         return Published(target.name, manifest_sha256)
 
@@ -126,7 +126,7 @@ class CheckpointFolder:
             },
         }
         digest = write_durably(folder / _MANIFEST, json.dumps(manifest).encode())
-        fsync_folder(folder)
+        sync_folder(folder)
         return digest
 
     def load_newest(self) -> Checkpoint | None:

@@ -8,7 +8,6 @@ and stored with the first checkpoint, because a run that goes on has to go on in
 """
 
 import json
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Final, Self
 
 import torch
 
-from worker.training.durable_files import write_durably
+from app.storage.durable import write_atomically
 
 NOTEBOOK: Final = "number-formats.json"
 _CALCULATING: Final = ("torch", "transformers", "peft", "tokenizers")
@@ -108,9 +107,7 @@ def remembered_dtype(device: torch.device, notebook: Path) -> torch.dtype:
     known = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16)}
     if choices.get(machine) not in known:
         choices[machine] = str(choose_dtype(device))
-        temporary = notebook.with_name(f".{notebook.name}-{os.getpid()}")
-        write_durably(temporary, json.dumps(choices, indent=2).encode())
-        temporary.replace(notebook)
+        write_atomically(notebook, json.dumps(choices, indent=2).encode())
     return known[choices[machine]]
 
 

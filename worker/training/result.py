@@ -1,6 +1,7 @@
 """The adapter's folder as plain peft reads it, with the tokenizer and chat template it needs."""
 
 import copy
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -12,14 +13,8 @@ from safetensors.torch import save
 from transformers import GenerationConfig
 
 from app.runs.recipe import Recipe
+from app.storage.durable import sync_file, sync_folder, write_durably
 from worker.training.chat_templates import ChatFormat
-from worker.training.durable_files import (
-    file_sha256,
-    folder_bytes,
-    fsync_file,
-    fsync_folder,
-    write_durably,
-)
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,16 @@ def save_adapter(
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o600)
-            fsync_file(path)
-    fsync_folder(folder)
-    fsync_folder(run_folder)
-    if file_sha256(folder / "adapter_model.safetensors") != sha256:
+            with path.open("rb+") as file:
+                sync_file(file)
+    sync_folder(folder)
+    sync_folder(run_folder)
+    if _sha256(folder / "adapter_model.safetensors") != sha256:
         raise OSError("the adapter's file does not hold what was written to it")
-    return SavedAdapter(folder.name, sha256, folder_bytes(folder))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return SavedAdapter(folder.name, sha256, size)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

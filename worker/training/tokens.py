@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.storage.durable import durable_file, sync_folder, write_durably
 from worker.training.chat_templates import ChatFormat, EncodedRow
-from worker.training.durable_files import fsync_folder, write_durably
 from worker.training.examples import SPLITS, Example, Split, data_file, data_sha256, read_examples
 from worker.training.row_lengths import divide_passage, fit_conversation
 
@@ -111,10 +111,10 @@ def _build(
         "bytes": {name: (temporary / name).stat().st_size for name in _file_names()},
     }
     write_durably(temporary / _INDEX_FILE, json.dumps(index).encode())
-    fsync_folder(temporary)
+    sync_folder(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-    fsync_folder(run_folder)
+    sync_folder(run_folder)
     return counts
 
 
@@ -127,9 +127,9 @@ def _write_split(
 ) -> SplitCounts:
     rows = tokens = cut = left_out = 0
     with (
-        (folder / "ids.bin").open("wb") as ids_file,
-        (folder / "mask.bin").open("wb") as mask_file,
-        (folder / "offsets.bin").open("wb") as offsets_file,
+        durable_file(folder / "ids.bin") as ids_file,
+        durable_file(folder / "mask.bin") as mask_file,
+        durable_file(folder / "offsets.bin") as offsets_file,
     ):
         offsets_file.write(np.int64(0).tobytes())
         while group := list(islice(examples, _EXAMPLES_AT_ONCE)):
@@ -143,9 +143,6 @@ def _write_split(
                     rows += 1
                     tokens += len(row.ids)
                     offsets_file.write(np.int64(tokens).tobytes())
-        for file in (ids_file, mask_file, offsets_file):
-            file.flush()
-            os.fsync(file.fileno())
     return SplitCounts(rows, tokens, cut, left_out)
 
 
