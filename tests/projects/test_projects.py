@@ -70,7 +70,7 @@ class TestMaking:
         with web.transaction() as session:
             project = session.scalars(select(Project)).one()
             assert project.base_model_id == STARTER_ID
-            assert session.scalar(select(func.count()).select_from(Example)) == 206
+            assert session.scalar(select(func.count()).select_from(Example)) == 283
         overview = client.page(address.removesuffix("/training"))
         assert "Everything is ready to train." in overview
         assert "Do you open on Sundays?" in overview
