@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from app.base_models import repository
 from app.base_models.tables import BaseModel, BaseModelStatus
+from app.database.patience import PATIENCE_SECONDS, patient_transaction
 from app.database.session import DATABASE_AWAY, transaction
 from app.errors import DomainError
 from app.jobs import send_after_commit
@@ -22,8 +24,6 @@ from app.leases.tables import MAX_ATTEMPTS
 logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS: Final = 1.0
-# For so long the work goes on while the database does not answer.
-_PATIENCE_SECONDS: Final = 90.0
 
 
 class CancelledByPersonError(Exception):
@@ -88,22 +88,20 @@ class HeldModel:
     def write(self, **values: object) -> None:
         """Change the row now; keeps trying while the database is away."""
 
-        def act() -> None:
-            with transaction(self._engine) as session:
-                write_under_fence(session, BaseModel, self.id, self._fence, **values)
+        def act(session: Session) -> None:
+            write_under_fence(session, BaseModel, self.id, self._fence, **values)
 
-        _patiently(act)
+        patient_transaction(self._engine, act)
 
     def finish(self, outcome: Outcome) -> None:
         """Give the row back with last values; keeps trying while the database is away."""
 
-        def act() -> None:
-            with transaction(self._engine) as session:
-                release(session, BaseModel, self.id, self._fence, attempts=0, **outcome.values)
-                if outcome.next_job is not None:
-                    send_after_commit(session, outcome.next_job, self.id)
+        def act(session: Session) -> None:
+            release(session, BaseModel, self.id, self._fence, attempts=0, **outcome.values)
+            if outcome.next_job is not None:
+                send_after_commit(session, outcome.next_job, self.id)
 
-        _patiently(act)
+        patient_transaction(self._engine, act)
 
     def _beat_until_still(self) -> None:
         answered = time.monotonic()
@@ -113,7 +111,7 @@ class HeldModel:
                 answered = time.monotonic()
             except DATABASE_AWAY as error:
                 # Nobody else can claim the row meanwhile either.
-                if time.monotonic() - answered > _PATIENCE_SECONDS:
+                if time.monotonic() - answered > PATIENCE_SECONDS:
                     self._interrupt(error)
             except Exception as error:  # noqa: BLE001 (the thread's boundary: the work is told)
                 self._interrupt(error)
@@ -233,18 +231,3 @@ def _gave_up(working: BaseModelStatus) -> dict[str, str]:
         "next_step": "Ask the person who runs Tailor, then continue; what is here is kept.",
         "details": "",
     }
-
-
-def _patiently(act: Callable[[], None]) -> None:
-    """Do something with the database, again and again while it is away."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    pause = threading.Event()
-    while True:
-        try:
-            act()
-        except DATABASE_AWAY:
-            if time.monotonic() > deadline:
-                raise
-            pause.wait(2.0)
-        else:
-            return

@@ -5,21 +5,20 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.chat import repository
 from app.chat.engine import Stamp
 from app.chat.replies import ReplyPlan, Snapshot
 from app.chat.tables import ChatReply
+from app.database.patience import patiently
+from app.database.session import DATABASE_AWAY
 from app.ids import new_id
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_SAVES: Final = 3.0
 _SECONDS_AFTER_A_FAILURE: Final = 30.0
-_LAST_ATTEMPTS: Final = 60
-_LAST_PAUSE_SECONDS: Final = 1.0
 
 
 class ReplyWriter:
@@ -38,22 +37,17 @@ class ReplyWriter:
         pause = SECONDS_BETWEEN_SAVES
         try:
             self._write(snapshot, "writing")
-        except DBAPIError as error:
+        except DATABASE_AWAY as error:
             logger.warning("half an answer could not be kept: %s", error)
             pause = _SECONDS_AFTER_A_FAILURE
         self._next_save = time.monotonic() + pause
 
     def finish(self, final: Snapshot) -> None:
         """Write the whole answer; a database that is away for a while is waited for."""
-        for attempt in range(1, _LAST_ATTEMPTS + 1):
-            try:
-                self._write(final, final.status)
-            except DBAPIError as error:
-                logger.warning("an answer waits for the database (%d): %s", attempt, error)
-                time.sleep(_LAST_PAUSE_SECONDS)
-            else:
-                return
-        logger.error("an answer could not be kept: the database stayed away")
+        try:
+            patiently(lambda: self._write(final, final.status))
+        except DATABASE_AWAY:
+            logger.exception("An answer could not be kept: the database stayed away.")
 
     def _write(self, snapshot: Snapshot, status: str) -> None:
         with self._new_session() as session, session.begin():

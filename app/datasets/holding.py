@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -10,6 +9,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.database.patience import patient_transaction
 from app.database.session import DATABASE_AWAY, transaction
 from app.datasets.repository import ImportRepository
 from app.datasets.tables import Import, ImportStatus
@@ -17,10 +17,6 @@ from app.leases.repository import LostLeaseError, claim, extend, release
 from app.leases.tables import HEARTBEAT_SECONDS, MAX_ATTEMPTS
 
 logger = logging.getLogger(__name__)
-
-PATIENCE_SECONDS: Final = 120
-"""For so long the work goes on while the database does not answer."""
-_PAUSE_SECONDS: Final = 1.0
 
 T = TypeVar("T")
 
@@ -43,7 +39,7 @@ class HeldImport:
         """
         if self._lost.is_set():
             raise LostLeaseError(f"import {self.id} is no longer held under fence {self.fence}")
-        return patiently(self._engine, act)
+        return patient_transaction(self._engine, act)
 
     def finish(self, **values: object) -> None:
         """Give the row back with last values."""
@@ -103,10 +99,11 @@ def claim_import(
         entry = ImportRepository(session).find(import_id)
         if fence is None or entry is None or entry.attempts <= MAX_ATTEMPTS:
             return fence
-        release(session, Import, import_id, fence, status=ImportStatus.FAILED, problem=_GAVE_UP)
+        failed = {"status": ImportStatus.FAILED, "problem": _GAVE_UP}
+        release(session, Import, import_id, fence, attempts=0, **failed)
         return None
 
-    fence = patiently(engine, act)
+    fence = patient_transaction(engine, act)
     return None if fence is None else HeldImport(engine, import_id, fence)
 
 
@@ -115,22 +112,3 @@ _GAVE_UP: Final = {
     "why": "The machine may have run out of memory, or was switched off.",
     "next_step": "Upload it again; if that does not help, split it into several files.",
 }
-
-
-def patiently(engine: Engine, act: Callable[[Session], T], patience: float = PATIENCE_SECONDS) -> T:
-    """Run one transaction, again and again while the database is away.
-
-    `act` may run twice although the first time succeeded, if the connection broke during the
-    commit; it has to bear that.
-    """
-    deadline = time.monotonic() + patience
-    pause = threading.Event()
-    while True:
-        try:
-            with transaction(engine) as session:
-                return act(session)
-        except DATABASE_AWAY as error:
-            if time.monotonic() > deadline:
-                raise
-            logger.warning("The database does not answer, trying again: %s", error)
-            pause.wait(_PAUSE_SECONDS)

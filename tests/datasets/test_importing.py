@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from app.database.patience import PATIENCE_SECONDS
 from app.database.session import transaction
-from app.datasets import holding, service
+from app.datasets import service
 from app.datasets.content import NewExample
 from app.datasets.errors import ImportNotWaitingError
 from app.datasets.importing import inspect_import, pending_imports, run_import
@@ -296,7 +297,7 @@ def test_the_database_is_away_for_a_while(
 ) -> None:
     """SQLite: another process holds the write lock for longer than the busy timeout."""
     monkeypatch.setattr("app.database.engine.SQLITE_BUSY_TIMEOUT_SECONDS", 1)
-    assert holding.PATIENCE_SECONDS >= 60
+    assert PATIENCE_SECONDS >= 60
     engine = databases.migrated_engine(databases.sqlite_url(tmp_path))
     project_id = new_project(engine)
     import_id = confirmed(engine, storage, project_id, TABLE)

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from app.database.patience import patient_transaction
 from app.datasets import service
 from app.datasets.advice import advise
 from app.datasets.errors import NothingPastedError
-from app.datasets.holding import patiently
 from app.datasets.repository import Cursor
 from app.datasets.service import WrittenExample
 from app.datasets.snapshot import as_line
@@ -187,7 +187,7 @@ def _register(
 
     A long upload is not thrown away because the database is being started again just now.
     """
-    patiently(
+    patient_transaction(
         engine,
         lambda session: service.register_upload(
             session,
