@@ -19,10 +19,10 @@ run: $(VENV)/worker.stamp ## Install what is missing and start all of Tailor on 
 
 install: $(VENV)/worker.stamp ## Install what running Tailor needs, without starting it
 
-test: $(VENV)/dev.stamp ## Install what the tests need and run them all
+test: $(VENV)/dev.stamp ## Install what the tests need and run all but the slow ones, in a browser too
 	@scripts/test.sh -m "not slow and not gpu"
 
-test-slow: $(VENV)/dev.stamp ## Run the slower tests: many kills, large files, clean installs
+test-slow: $(VENV)/dev.stamp ## Run the slow tests: many kills, large files, clean installs (.ci/run runs both)
 	@scripts/test.sh -m "slow and not gpu"
 
 test-gpu: $(VENV)/dev.stamp ## Run the tests that need a graphics card, on a machine that has one

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from app.audit.service import Actor, act_as
 from app.errors import DomainError
 from app.settings import Settings, SettingsError, get_settings
 from app.version import VERSION
@@ -16,6 +17,7 @@ from app.version import VERSION
 cli = typer.Typer(
     help="Tailor fits a language model to your own examples, on your own machine.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -23,6 +25,8 @@ users = typer.Typer(
     help="Add people and help those who forgot their password.", no_args_is_help=True
 )
 cli.add_typer(users, name="user")
+
+_COMMAND_LINE = Actor(name="the command line")
 
 
 class Queue(StrEnum):
@@ -51,6 +55,18 @@ def _settings() -> Settings:
     return settings
 
 
+@cli.callback()
+def tailor(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print Tailor's version.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
 @cli.command()
 def up() -> None:
     """Start all of Tailor on this machine: pages, workers and chat server. Ctrl-C stops all."""
@@ -66,9 +82,12 @@ def web() -> None:
     """Serve the pages. Needs the database, the storage folder and the job queue."""
     import uvicorn
 
+    from app.database.engine import get_engine
+    from app.launcher.database_check import require_own_tables
     from app.main import create_app
 
     settings = _settings()
+    require_own_tables(get_engine())
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -93,7 +112,11 @@ def worker(
     ] = Queue.ALL,
 ) -> None:
     """Do the work: train models, import examples, download base models."""
+    from app.database.engine import get_engine
+    from app.launcher.database_check import require_own_tables
+
     settings = _settings()
+    require_own_tables(get_engine())
     if queue is Queue.ALL:
         from app.launcher.processes import ProcessGroup, run_until_signal
         from app.launcher.programs import WORKER_OF_QUEUE
@@ -108,10 +131,11 @@ def worker(
 
 @cli.command("worker-health", hidden=True)
 def worker_health() -> None:
-    """Exit with 0 while a worker runs on this machine (for containers)."""
-    from app.launcher.health import worker_is_alive
+    """Exit with 0 while a worker for each queue runs on this machine (for containers)."""
+    from app.launcher.health import missing_workers
 
-    raise typer.Exit(0 if worker_is_alive() else 1)
+    if missing := missing_workers():
+        _fail(f"No worker runs for: {', '.join(missing)}.")
 
 
 @cli.command()
@@ -156,14 +180,20 @@ def user_add(
     admin: Annotated[bool, typer.Option("--admin", help="May add people and models.")] = False,
 ) -> None:
     """Add a person. Asks for the password; it is never part of the command."""
-    from app.accounts.service import add_user
+    from app.accounts.service import add_user_by_hand
+    from app.database.engine import get_engine
     from app.database.session import transaction
+    from app.launcher.database_check import require_own_tables
 
     _settings()
+    require_own_tables(get_engine())
     password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     try:
         with transaction() as session:
-            add_user(session, email=email, name=name or email, password=password, is_admin=admin)
+            act_as(session, _COMMAND_LINE)
+            add_user_by_hand(
+                session, email=email, name=name or email, password=password, is_admin=admin
+            )
     except DomainError as error:
         _fail(str(error))
     typer.echo(f"{email} can sign in now.")
@@ -175,12 +205,16 @@ def user_reset_password(
 ) -> None:
     """Set a new password and sign the person out everywhere."""
     from app.accounts.service import reset_password
+    from app.database.engine import get_engine
     from app.database.session import transaction
+    from app.launcher.database_check import require_own_tables
 
     _settings()
+    require_own_tables(get_engine())
     password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     try:
         with transaction() as session:
+            act_as(session, _COMMAND_LINE)
             reset_password(session, email=email, password=password)
     except DomainError as error:
         _fail(str(error))
@@ -208,12 +242,6 @@ def settings(
     from app.launcher.settings_table import as_markdown, as_text
 
     typer.echo(as_markdown() if markdown else as_text(_settings()))
-
-
-@cli.command()
-def version() -> None:
-    """Print Tailor's version."""
-    typer.echo(VERSION)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from app.web.pages import (
     chat,
     examples,
     health,
+    history,
     home,
     imports,
     people,
@@ -45,6 +46,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     setup.router,
     accounts.router,
     people.router,
+    history.router,
     projects.router,
     examples.router,
     imports.router,
@@ -97,7 +99,7 @@ def _walls(
 ) -> list[Middleware]:
     """From the outside in. What a wall refuses is shown by the same error pages."""
     return [
-        Middleware(SecurityHeaders),
+        Middleware(SecurityHeaders, settings=settings),
         Middleware(ExceptionMiddleware, handlers=expected_errors()),
         Middleware(HostCheck, settings=settings),
         Middleware(BodyLimit, settings=settings),

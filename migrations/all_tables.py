@@ -2,6 +2,7 @@
 
 from app.accounts import tables as accounts_tables
 from app.adapters import tables as adapters_tables
+from app.audit import tables as audit_tables
 from app.base_models import tables as base_models_tables
 from app.chat import tables as chat_tables
 from app.database.base import Base
@@ -15,6 +16,7 @@ __all__ = [
     "METADATA",
     "accounts_tables",
     "adapters_tables",
+    "audit_tables",
     "base_models_tables",
     "chat_tables",
     "datasets_tables",

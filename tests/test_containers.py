@@ -80,23 +80,51 @@ def test_compose_names_only_settings_that_exist() -> None:
 
 
 def test_no_password_has_a_default() -> None:
-    text = (REPOSITORY_ROOT / "docker-compose.yml").read_text("utf-8")
-    assert not re.search(
-        r"(?i)(password|token|secret_key)\w*:\s*[\"']?[a-z0-9]{3,}\s*$", text, re.MULTILINE
-    )
-    assert COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"]
-    assert all("file" in secret for secret in COMPOSE["secrets"].values())
+    secret = re.compile(r"(?i)password|token|secret|key")
+    for name, service in COMPOSE["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if secret.search(variable):
+                assert variable.endswith("_FILE"), f"{name}: {variable}"
+                assert str(value).removeprefix("/run/secrets/") in service["secrets"], name
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), f"{name}: {variable}"
+    assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
+    assert "secrets" in (REPOSITORY_ROOT / ".dockerignore").read_text("utf-8").split()
 
 
-def test_the_worker_reserves_a_graphics_card_and_the_cpu_profile_does_not() -> None:
+def test_the_chat_server_gets_no_secret_but_its_own() -> None:
+    for name in ("inference", "inference-cpu"):
+        service = COMPOSE["services"][name]
+        assert service["secrets"] == ["inference_token"]
+        assert not [one for one in service["environment"] if "DATABASE" in one or "BROKER" in one]
+
+
+def test_the_graphics_card_is_the_default_and_the_cpu_profile_goes_without() -> None:
     services = COMPOSE["services"]
+    example = (REPOSITORY_ROOT / ".env.example").read_text("utf-8")
+    assert "COMPOSE_PROFILES=gpu" in example.splitlines()
     for name in ("worker", "inference"):
         devices = services[name]["deploy"]["resources"]["reservations"]["devices"]
         assert devices[0]["capabilities"] == ["gpu"]
+        assert services[name]["profiles"] == ["gpu"]
         assert "deploy" not in services[f"{name}-cpu"]
         assert services[f"{name}-cpu"]["profiles"] == ["cpu"]
 
 
-def test_every_service_is_watched_by_a_health_check() -> None:
+def test_everything_waits_for_the_tables() -> None:
+    services = COMPOSE["services"]
+    assert services["migrate"]["restart"] == "no"
+    for name in ("web", "worker", "worker-cpu", "inference", "inference-cpu"):
+        condition = services[name]["depends_on"]["migrate"]["condition"]
+        assert condition == "service_completed_successfully", name
+
+
+def test_another_port_changes_the_address_people_are_given() -> None:
+    web = COMPOSE["services"]["web"]
+    assert web["environment"]["TAILOR_PUBLIC_URL"].endswith("${TAILOR_PORT:-8000}}")
+    assert web["environment"]["TAILOR_PORT"] == 8000
+    assert web["ports"] == ["${BIND_ADDRESS:-127.0.0.1}:${TAILOR_PORT:-8000}:8000"]
+
+
+def test_every_service_that_stays_is_watched_by_a_health_check() -> None:
     for name, service in COMPOSE["services"].items():
-        assert service.get("healthcheck", {}).get("test"), name
+        assert name == "migrate" or service.get("healthcheck", {}).get("test"), name

@@ -4,7 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
-from app.database.migrate import is_current, migrate
+from app.database.migrate import DatabaseState, migrate, state_of
 from migrations.all_tables import METADATA
 
 
@@ -15,6 +15,6 @@ def test_migrations_match_the_tables(engine: Engine) -> None:
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
-    assert is_current(engine)
+    assert state_of(engine) is DatabaseState.CURRENT
     migrate(engine)
-    assert is_current(engine)
+    assert state_of(engine) is DatabaseState.CURRENT

@@ -99,6 +99,16 @@ def link_by_hash(session: Session, purpose: str, token_hash: str) -> OneTimeLink
     )
 
 
+def open_link(session: Session, purpose: str, link_id: str) -> OneTimeLink | None:
+    return session.scalar(
+        select(OneTimeLink).where(
+            OneTimeLink.id == link_id,
+            OneTimeLink.purpose == purpose,
+            OneTimeLink.used_at.is_(None),
+        )
+    )
+
+
 def use_link(session: Session, link_id: str, at: datetime) -> bool:
     """Mark a link as used; False if someone else was faster."""
     result = session.execute(
@@ -120,6 +130,21 @@ def open_links(session: Session, purpose: str, now: datetime) -> Sequence[OneTim
         )
         .order_by(OneTimeLink.created_at.desc(), OneTimeLink.id)
     ).all()
+
+
+def open_reset_links(session: Session, now: datetime) -> Sequence[tuple[OneTimeLink, User]]:
+    """Return the links for a new password that still work, with whom they are for."""
+    rows = session.execute(
+        select(OneTimeLink, User)
+        .join(User, User.id == OneTimeLink.user_id)
+        .where(
+            OneTimeLink.purpose == "reset",
+            OneTimeLink.used_at.is_(None),
+            OneTimeLink.expires_at > now,
+        )
+        .order_by(OneTimeLink.created_at.desc(), OneTimeLink.id)
+    )
+    return [(link, user) for link, user in rows]
 
 
 def delete_open_links(

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -17,23 +16,22 @@ from app.accounts.errors import (
     UnknownPersonError,
     WrongCurrentPasswordError,
 )
+from app.accounts.links import (
+    INVITATION,
+    RESET,
+    SETUP,
+    check_link,
+    make_link,
+    use_link,
+    withdraw_link,
+)
 from app.accounts.passwords import check_strength, hash_password, verify_password
 from app.accounts.sign_in import forget_failures, normal_email
 from app.accounts.tables import OneTimeLink, User
-from app.accounts.tokens import new_token, token_hash
-from app.clock import now
+from app.audit.service import Action, Thing, identify, record
 from app.settings import Settings
 from app.text import one_line
 
-SETUP: Final = "setup"
-INVITATION: Final = "invitation"
-RESET: Final = "reset"
-
-_LIFETIMES: Final = {
-    SETUP: timedelta(hours=24),
-    INVITATION: timedelta(days=7),
-    RESET: timedelta(hours=24),
-}
 _LONGEST_NAME: Final = 200
 # One @, something before it, a dot-free host is fine (a company's own network has such).
 _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[^@\s\x00-\x1f<>\"']{1,255}")
@@ -64,7 +62,7 @@ def setup_link(session: Session, settings: Settings) -> str | None:
     if repository.anyone_exists(session):
         return None
     repository.delete_open_links(session, SETUP)
-    token = _new_link(session, OneTimeLink(purpose=SETUP, makes_admin=True))
+    token = make_link(session, OneTimeLink(purpose=SETUP, makes_admin=True))
     return f"{settings.resolved_public_url}/setup/{token}"
 
 
@@ -93,6 +91,15 @@ def add_user(
     return user
 
 
+def add_user_by_hand(
+    session: Session, *, email: str, name: str, password: str, is_admin: bool
+) -> User:
+    """Add a person, for the one who runs Tailor."""
+    user = add_user(session, email=email, name=name, password=password, is_admin=is_admin)
+    record(session, Action.PERSON_ADDED, _this(user), administrator=is_admin)
+    return user
+
+
 def checked_email(email: str) -> str:
     """Return the address as it is stored, or raise InvalidEmailError."""
     email = normal_email(email)
@@ -114,16 +121,10 @@ def complete_setup(session: Session, token: str, person: NewPerson) -> User:
         is_admin=True,
         password_hash=person.password_hash,
     )
-    _use(session, link)
+    use_link(session, link)
+    identify(session, user.id, user.name)
+    record(session, Action.SET_UP, _this(user))
     return user
-
-
-def check_link(session: Session, purpose: str, token: str) -> OneTimeLink:
-    """Return the link a token stands for, or raise LinkNotValidError."""
-    link = repository.link_by_hash(session, purpose, token_hash(token))
-    if link is None or link.used_at is not None or link.expires_at <= now():
-        raise LinkNotValidError
-    return link
 
 
 def invite(session: Session, inviter: User, email: str, *, makes_admin: bool = False) -> str:
@@ -132,12 +133,12 @@ def invite(session: Session, inviter: User, email: str, *, makes_admin: bool = F
     if repository.user_by_email(session, email) is not None:
         raise EmailTakenError(email)
     repository.delete_open_links(session, INVITATION, email=email)
-    return _new_link(
-        session,
-        OneTimeLink(
-            purpose=INVITATION, email=email, makes_admin=makes_admin, created_by_id=inviter.id
-        ),
+    link = OneTimeLink(
+        purpose=INVITATION, email=email, makes_admin=makes_admin, created_by_id=inviter.id
     )
+    token = make_link(session, link)
+    record(session, Action.INVITED, Thing("link", link.id, email), administrator=makes_admin)
+    return token
 
 
 def accept_invitation(
@@ -152,13 +153,20 @@ def accept_invitation(
         is_admin=link.makes_admin,
         password_hash=password_hash,
     )
-    _use(session, link)
+    use_link(session, link)
+    identify(session, user.id, user.name)
+    record(session, Action.INVITATION_ACCEPTED, _this(user), administrator=link.makes_admin)
     return user
 
 
 def withdraw_invitation(session: Session, link_id: str) -> None:
-    if not repository.delete_link(session, INVITATION, link_id):
-        raise LinkNotValidError
+    link = withdraw_link(session, INVITATION, link_id)
+    record(session, Action.INVITATION_WITHDRAWN, Thing("link", link_id, link.email or ""))
+
+
+def withdraw_reset_link(session: Session, link_id: str) -> None:
+    user = person(session, withdraw_link(session, RESET, link_id).user_id or "")
+    record(session, Action.RESET_LINK_WITHDRAWN, _this(user))
 
 
 def reset_link(session: Session, maker: User, user_id: str) -> tuple[User, str]:
@@ -166,7 +174,9 @@ def reset_link(session: Session, maker: User, user_id: str) -> tuple[User, str]:
     user = person(session, user_id)
     repository.delete_open_links(session, RESET, user_id=user.id)
     link = OneTimeLink(purpose=RESET, user_id=user.id, created_by_id=maker.id)
-    return user, _new_link(session, link)
+    token = make_link(session, link)
+    record(session, Action.RESET_LINK_MADE, _this(user))
+    return user, token
 
 
 def person_of_reset_link(session: Session, token: str) -> User:
@@ -185,8 +195,10 @@ def use_reset_link(
     user = person_of_reset_link(session, token)
     # Checked before the link is used up: who chose a weak password may try again.
     check_strength(password, email=user.email, name=user.name)
-    _use(session, link)
+    use_link(session, link)
     _set_password(session, user, password, password_hash=password_hash)
+    identify(session, user.id, user.name)
+    record(session, Action.PASSWORD_RESET, _this(user))
     return user
 
 
@@ -196,6 +208,7 @@ def reset_password(session: Session, *, email: str, password: str) -> User:
     if user is None:
         raise UnknownPersonError
     _set_password(session, user, password)
+    record(session, Action.PASSWORD_RESET, _this(user))
     return user
 
 
@@ -235,6 +248,7 @@ def change_password(
     _set_password(
         session, user, change.new, keep_session_id=session_id, password_hash=change.new_hash
     )
+    record(session, Action.PASSWORD_CHANGED, _this(user))
 
 
 def change_name(session: Session, user_id: str, name: str) -> None:
@@ -257,6 +271,8 @@ def set_administrator(session: Session, user_id: str, *, is_admin: bool) -> User
         repository.delete_links_of_maker(session, user.id)
     user.is_admin = is_admin
     session.flush()
+    action = Action.MADE_ADMINISTRATOR if is_admin else Action.ADMINISTRATOR_NO_LONGER
+    record(session, action, _this(user))
     return user
 
 
@@ -273,7 +289,12 @@ def set_active(session: Session, user_id: str, *, is_active: bool) -> User:
         repository.delete_links_of_maker(session, user.id)
     user.is_active = is_active
     session.flush()
+    record(session, Action.SWITCHED_ON if is_active else Action.SWITCHED_OFF, _this(user))
     return user
+
+
+def _this(user: User) -> Thing:
+    return Thing("person", user.id, user.name)
 
 
 def _checked_name(name: str) -> str:
@@ -302,16 +323,3 @@ def _set_password(
     repository.delete_sessions(session, user.id, keep_id=keep_session_id)
     repository.delete_open_links(session, RESET, user_id=user.id)
     session.flush()
-
-
-def _new_link(session: Session, link: OneTimeLink) -> str:
-    token = new_token()
-    link.token_hash = token_hash(token)
-    link.expires_at = now() + _LIFETIMES[link.purpose]
-    repository.add(session, link)
-    return token
-
-
-def _use(session: Session, link: OneTimeLink) -> None:
-    if not repository.use_link(session, link.id, now()):
-        raise LinkNotValidError

@@ -14,10 +14,16 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from app.accounts import repository
-from app.accounts.errors import AccountClosedError, TooManyAttemptsError, WrongPasswordError
+from app.accounts.errors import (
+    AccountClosedError,
+    TooManyAttemptsError,
+    UnknownPersonError,
+    WrongPasswordError,
+)
 from app.accounts.passwords import hash_password, needs_rehash
 from app.accounts.tables import LoginAttempt, User, UserSession
 from app.accounts.tokens import new_token, token_hash
+from app.audit.service import Action, Actor, Thing, act_as, record
 from app.clock import now
 
 IDLE_LIFETIME: Final = timedelta(days=7)
@@ -94,7 +100,20 @@ def complete_sign_in(
         return AccountClosedError()
     if needs_rehash(user.password_hash):
         user.password_hash = hash_password(password)
+    act_as(session, Actor(user.id, user.name, browser.address))
+    record(session, Action.SIGNED_IN, _this(user))
     return open_session(session, user, browser)
+
+
+def note_failure(session: Session, email: str, browser: Browser) -> None:
+    """Write down that someone was not let in.
+
+    Whose account it was is known only where there is one: what was typed is never kept, since it
+    may be a password in the wrong field.
+    """
+    act_as(session, Actor(address=browser.address))
+    user = repository.user_by_email(session, normal_email(email))
+    record(session, Action.SIGN_IN_FAILED, Thing("person") if user is None else _this(user))
 
 
 def forget_failures(session: Session, email: str) -> None:
@@ -142,9 +161,25 @@ def touch(session: Session, session_id: str) -> None:
     repository.touch_session(session, session_id, now())
 
 
-def sign_out(session: Session, user_id: str, session_id: str) -> bool:
-    """End one of a person's own sessions; say whether it was there."""
-    return repository.delete_session(session, user_id, session_id)
+def sign_out(session: Session, user: User, session_id: str) -> None:
+    """End the session that a person is using."""
+    if repository.delete_session(session, user.id, session_id):
+        record(session, Action.SIGNED_OUT, _this(user))
+
+
+def end_session(session: Session, user: User, session_id: str) -> None:
+    """End one of a person's own sessions.
+
+    Raises:
+        UnknownPersonError: if the person has none with this id.
+    """
+    if not repository.delete_session(session, user.id, session_id):
+        raise UnknownPersonError
+    record(session, Action.SESSION_ENDED, _this(user))
+
+
+def _this(user: User) -> Thing:
+    return Thing("person", user.id, user.name)
 
 
 def _alive(found: tuple[UserSession, User] | None) -> SignedIn | None:

@@ -16,6 +16,7 @@ from app.adapters.errors import (
 )
 from app.adapters.model_card import BaseFacts, CardFacts, base_facts, libraries_of
 from app.adapters.tables import Adapter
+from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
 from app.runs.recipe import Recipe
 from app.runs.sentences import result_sentence, verdict
@@ -108,7 +109,7 @@ def find_version(session: Session, project: Project, number: int) -> VersionDeta
 
 
 def bundle_of(session: Session, storage: Storage, project: Project, number: int) -> Bundle:
-    """Return everything that a download of a version consists of; nothing is read yet.
+    """Return everything that a download of a version consists of, and write down that it was taken.
 
     Raises:
         UnknownVersionError: if there is no such version.
@@ -140,4 +141,6 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         instructions=trained_instructions(storage, version.run_id),
         libraries=libraries_of(folder),
     )
+    taken = Thing("version", version.run_id, f"{project.name} v{number}")
+    record(session, Action.VERSION_DOWNLOADED, taken, project=project.id, version=number)
     return Bundle(bundle_name(project.name, number), folder, card)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, Thing, record
 from app.base_models import repository
 from app.base_models.errors import (
     FolderKnownError,
@@ -52,6 +53,7 @@ def register_folder(
         created_by_id=user_id,
     )
     repository.add(session, model)
+    record(session, Action.FOLDER_REGISTERED, Thing("base model", model.id, model.name))
     send_after_commit(session, CHECK_BASE_MODEL, model.id)
     return model
 

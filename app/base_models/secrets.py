@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, Thing, record
 from app.base_models import repository
 from app.errors import DomainError, InvalidInputError
 from app.settings import Settings
@@ -58,10 +59,12 @@ def store_hub_token(session: Session, settings: Settings, storage: Storage, toke
     if not _TOKEN.fullmatch(token):
         raise UnusableTokenError
     store_secret(session, settings, storage, HUB_TOKEN, token)
+    record(session, Action.HUB_TOKEN_STORED, Thing("access token"))
 
 
 def forget_hub_token(session: Session) -> None:
     repository.delete_secret(session, HUB_TOKEN)
+    record(session, Action.HUB_TOKEN_FORGOTTEN, Thing("access token"))
 
 
 def has_hub_token(session: Session) -> bool:

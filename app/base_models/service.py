@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, Thing, record
 from app.base_models import repository
 from app.base_models.description import write_description
 from app.base_models.errors import (
@@ -155,7 +156,13 @@ def _download(session: Session, settings: Settings, wanted: BaseModel) -> BaseMo
         model = wanted
     if model.status != BaseModelStatus.READY:
         continue_download(session, settings, model)
+        record(session, Action.DOWNLOAD_ASKED, thing(model))
     return model
+
+
+def thing(model: BaseModel) -> Thing:
+    """Return the model as a row about what happened speaks of it."""
+    return Thing("base model", model.id, model.name)
 
 
 def _same_as(known: Sequence[BaseModel], revision: str | None) -> BaseModel | None:
@@ -243,20 +250,21 @@ def delete(session: Session, storage: Storage, model: BaseModel) -> None:
         raise BuiltInError
     if model.status in BUSY:
         raise BusyError(model.name)
-    name, base_model_id = model.name, model.id
+    deleted = thing(model)
     try:
         with session.begin_nested():
             repository.remove(session, model)
     except IntegrityError as error:
         # Runs and versions refer to their base model; the database knows them, this concept
         # does not.
-        raise InUseError(name) from error
+        raise InUseError(deleted.name) from error
+    record(session, Action.BASE_MODEL_DELETED, deleted)
 
     def remove_files() -> None:
         try:
-            storage.remove("models", base_model_id)
+            storage.remove("models", deleted.id)
         except OSError:
-            logger.exception("The files of base model %s are left over.", base_model_id)
+            logger.exception("The files of base model %s are left over.", deleted.id)
 
     after_commit(session, remove_files)
 

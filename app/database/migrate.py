@@ -1,5 +1,7 @@
 """Bring a database to the tables of this version."""
 
+from enum import Enum, auto
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -7,6 +9,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from app.settings import REPOSITORY_ROOT
+
+
+class DatabaseState(Enum):
+    EMPTY = auto()
+    OLDER = auto()
+    CURRENT = auto()
+    NEWER = auto()
 
 
 def _config() -> Config:
@@ -21,8 +30,14 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def is_current(engine: Engine) -> bool:
-    """Say whether the database has every migration of this version."""
+def state_of(engine: Engine) -> DatabaseState:
+    """Compare the database's tables with those of this version."""
+    scripts = ScriptDirectory.from_config(_config())
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
-    return present == ScriptDirectory.from_config(_config()).get_current_head()
+    if present is None:
+        return DatabaseState.EMPTY
+    if present == scripts.get_current_head():
+        return DatabaseState.CURRENT
+    known = {script.revision for script in scripts.walk_revisions()}
+    return DatabaseState.OLDER if present in known else DatabaseState.NEWER

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, Thing, record
 from app.datasets.content import NewExample, cleaned, content_hash
 from app.datasets.errors import (
     CopyOfAnotherError,
@@ -228,6 +229,7 @@ def confirm_import(session: Session, project_id: str, import_id: str, mapping: M
     check_mapping(entry.understood, mapping)
     if not ImportRepository(session).confirm(entry.id, mapping.as_json()):
         raise ImportNotWaitingError
+    record(session, Action.IMPORT_CONFIRMED, _thing(entry), project=project_id)
     send_after_commit(session, IMPORT_EXAMPLES, entry.id)
     return entry
 
@@ -256,6 +258,7 @@ def delete_import(session: Session, storage: Storage, project_id: str, import_id
     entry = find_import(session, project_id, import_id)
     deleted = ExampleRepository(session).delete_of_import(entry.id)
     ImportRepository(session).delete(entry.id)
+    record(session, Action.IMPORT_DELETED, _thing(entry), project=project_id)
     remove_upload(storage, entry.id)
     return deleted
 
@@ -264,6 +267,10 @@ def remove_orphaned_uploads(session: Session, storage: Storage) -> int:
     """Delete half-sent files, and upload folders that no import names, once an hour old."""
     half_sent = remove_abandoned_uploads(storage)
     return half_sent + remove_orphaned_folders(storage, ImportRepository(session).all_ids())
+
+
+def _thing(entry: Import) -> Thing:
+    return Thing("import", entry.id, entry.file_name)
 
 
 def _checked(written: WrittenExample, *, question_needed: bool = True) -> NewExample:

@@ -10,13 +10,14 @@ import logging
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, record
 from app.clock import now
 from app.database.session import transaction
 from app.datasets.service import DELETE_AT_ONCE, delete_some_of_project
 from app.journey import repository
 from app.projects import repository as projects
 from app.projects.errors import TrainingBlocksDeletionError
-from app.projects.service import check_confirmation, hold_still
+from app.projects.service import check_confirmation, hold_still, thing
 from app.projects.tables import Project
 from app.storage.folders import Storage
 
@@ -38,6 +39,7 @@ def begin_deletion(session: Session, project: Project, typed_name: str) -> None:
         raise TrainingBlocksDeletionError(version_number)
     locked.deleted_at = now()
     session.flush()
+    record(session, Action.PROJECT_DELETED, thing(locked))
 
 
 def finish_deletion(engine: Engine, storage: Storage, project_id: str) -> None:

@@ -5,21 +5,28 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 import httpx
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import make_url
 
 from app.database.engine import build_engine
-from app.database.migrate import is_current
+from app.database.migrate import DatabaseState, state_of
+from app.database.session import DATABASE_AWAY
 from app.launcher.broker_check import broker_problem
+from app.launcher.database_check import WRONG_TABLES
 from app.settings import Settings
 from app.version import VERSION
 
 _COMFORTABLE_FREE_BYTES = 10 * 1024**3
 _LEAST_FREE_BYTES = 1024**3
+_TORCH_SECONDS = 120
 _SHOWN_VERSIONS = ("fastapi", "sqlalchemy", "celery", "torch", "transformers", "peft")
 
 # Torch is asked in a process of its own, so that this one stays quick and never needs it.
@@ -29,6 +36,7 @@ cuda = torch.cuda.is_available()
 print(json.dumps({
     "version": torch.__version__,
     "threads": torch.get_num_threads(),
+    "cuda": torch.version.cuda,
     "gpu": torch.cuda.get_device_name(0) if cuda else None,
     "memory": torch.cuda.get_device_properties(0).total_memory if cuda else 0,
 }))
@@ -52,16 +60,29 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything Tailor leans on, one finding after the other."""
+    """Look at everything Tailor leans on, one finding after the other.
+
+    What goes wrong while looking is a finding too: whoever asks the doctor has trouble already.
+    """
     yield Finding("Tailor", f"version {VERSION}.")
-    yield _python()
-    yield from _torch()
-    yield _disk(settings)
-    yield _database(settings)
-    yield _broker(settings)
-    yield _chat_server(settings)
-    yield _hub(settings)
-    yield _versions()
+    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
+        ("Python", lambda: [_python()]),
+        ("Torch", _torch),
+        ("Data folder", lambda: [_data_folder(settings)]),
+        ("Disk", lambda: [_disk(settings)]),
+        ("Database", lambda: [_database(settings)]),
+        ("Job queue", lambda: [_broker(settings)]),
+        ("Chat server", lambda: [_chat_server(settings)]),
+        ("Model hub", lambda: [_hub(settings)]),
+        ("Versions", lambda: [_versions()]),
+    )
+    for name, check in checks:
+        try:
+            yield from check()
+        except Exception as error:  # noqa: BLE001 - the boundary of a check
+            reason = str(error).strip().splitlines()[:1]
+            words = f"{type(error).__name__}: {' '.join(reason)}"
+            yield Finding(name, f"could not be looked at: {words}", is_problem=True)
 
 
 def _python() -> Finding:
@@ -71,28 +92,73 @@ def _python() -> Finding:
 
 
 def _torch() -> Iterator[Finding]:
-    answer = subprocess.run(
-        [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, check=False
-    )
-    if answer.returncode != 0:
+    if find_spec("torch") is None:
         yield Finding(
             "Torch",
-            "not installed here or does not load, so this machine can serve pages but not train. "
-            "Run: make install",
+            "not installed here, so this machine serves pages but does not train. Training and "
+            "chat need a worker: make install, or the worker's container.",
             is_warning=True,
         )
         return
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", _ASK_TORCH],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_TORCH_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        sentence = f"did not answer within {_TORCH_SECONDS} s; the graphics driver may hang."
+        yield Finding("Torch", sentence, is_problem=True)
+        return
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        yield Finding("Torch", f"does not load: {last} Run: make install", is_problem=True)
+        return
     facts = json.loads(answer.stdout)
     yield Finding("Torch", f"version {facts['version']}, {facts['threads']} processor threads.")
+    yield _graphics_card(facts, has_driver=shutil.which("nvidia-smi") is not None)
+
+
+def _graphics_card(facts: dict[str, Any], *, has_driver: bool) -> Finding:
+    """Say what torch can do with the card, if there is one.
+
+    Args:
+        facts: what torch said of itself.
+        has_driver: whether the machine has NVIDIA's driver, used by torch or not.
+    """
+    name = "Graphics card"
     if facts["gpu"]:
         memory = facts["memory"] / 1024**3
-        yield Finding("Graphics card", f"{facts['gpu']} with {memory:.0f} GB of memory.")
-    else:
-        yield Finding(
-            "Graphics card",
-            "none found; training runs on the processor. Good for small models.",
+        return Finding(name, f"{facts['gpu']} with {memory:.0f} GB of memory.")
+    if has_driver:
+        built_for = f"CUDA {facts['cuda']}" if facts["cuda"] else "machines without a card"
+        return Finding(
+            name,
+            f"there is a driver, but torch, built for {built_for}, cannot use the card. Its driver "
+            "may be too old; update it. Until then training runs on the processor.",
             is_warning=True,
         )
+    return Finding(
+        name,
+        "none found; training runs on the processor. Good for small models.",
+        is_warning=True,
+    )
+
+
+def _data_folder(settings: Settings) -> Finding:
+    for folder in dict.fromkeys((settings.data_dir, settings.storage_root)):
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
+        try:
+            with TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            sentence = f"{folder} cannot be written to: {error.strerror}. Give Tailor the right to."
+            return Finding("Data folder", sentence, is_problem=True)
+    return Finding("Data folder", f"{settings.data_dir} can be written to.")
 
 
 def _disk(settings: Settings) -> Finding:
@@ -107,19 +173,25 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
+    url = make_url(settings.resolved_database_url)
+    kind = url.get_backend_name()
+    if kind == "sqlite" and not Path(str(url.database)).exists():
+        # To look into it would make it.
+        return Finding("Database", "there is none yet; it is made at the first start.", False, True)
     engine = build_engine(settings.resolved_database_url)
-    kind = engine.url.get_backend_name()
     try:
-        if is_current(engine):
-            return Finding("Database", f"{kind} answers and is up to date.")
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
+        state = state_of(engine)
+    except DATABASE_AWAY as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         return Finding(
             "Database", f"{kind} does not answer: {reason} Check TAILOR_DATABASE_URL.", True
         )
     finally:
         engine.dispose()
-    return Finding("Database", f"{kind} answers; run `tailor migrate` to update it.", False, True)
+    if state is DatabaseState.CURRENT:
+        return Finding("Database", f"{kind} answers and is up to date.")
+    is_newer = state is DatabaseState.NEWER
+    return Finding("Database", f"{kind} answers. {WRONG_TABLES[state]}", is_newer, not is_newer)
 
 
 def _broker(settings: Settings) -> Finding:
@@ -145,7 +217,15 @@ def _hub(settings: Settings) -> Finding:
     if settings.offline:
         return Finding("Model hub", "switched off by TAILOR_OFFLINE; nothing is downloaded.")
     try:
-        httpx.head(settings.hub_url, timeout=5, follow_redirects=True)
+        answer = httpx.head(settings.hub_url, timeout=5, follow_redirects=True)
+        answer.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        return Finding(
+            "Model hub",
+            f"{settings.hub_url} answers, but with status {error.response.status_code}. "
+            "Check HF_ENDPOINT. The built-in model and folders work without.",
+            is_warning=True,
+        )
     except httpx.HTTPError:
         return Finding(
             "Model hub",

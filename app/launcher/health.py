@@ -1,13 +1,18 @@
-"""Is a worker alive on this machine? Asked by the container's health check."""
+"""Are the workers alive on this machine? Asked by the container's health check."""
 
 from pathlib import Path
 
-_WORKER_ARGUMENTS = b"\0worker\0--queue\0"
+from app.launcher.programs import WORKER_OF_QUEUE
 
 
-def worker_is_alive(processes: Path = Path("/proc")) -> bool:
-    """Look for a Celery worker among the processes (Linux)."""
-    return any(_WORKER_ARGUMENTS in _command(entry) for entry in processes.glob("[0-9]*"))
+def missing_workers(processes: Path = Path("/proc")) -> list[str]:
+    """Return the queues for which no worker is among the processes (Linux)."""
+    commands = [_command(entry) for entry in processes.glob("[0-9]*")]
+    return [
+        queue
+        for queue in WORKER_OF_QUEUE
+        if not any(f"\0worker\0--queue\0{queue}\0".encode() in command for command in commands)
+    ]
 
 
 def _command(process: Path) -> bytes:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -32,8 +34,11 @@ class Program:
 class KeptProcess:
     """One program, its present process, and its log file."""
 
-    def __init__(self, program: Program, log_folder: Path, *, echo: bool) -> None:
+    def __init__(
+        self, program: Program, log_folder: Path, *, echo: bool, most_log_bytes: int = _LOG_BYTES
+    ) -> None:
         self.program = program
+        self._most_log_bytes = most_log_bytes
         self._echo = echo
         self.log_path = log_folder / f"{program.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +47,7 @@ class KeptProcess:
         self._pause = 1.0
 
     def start(self) -> None:
-        self._rotate_log()
+        self._bound_log()
         with self.log_path.open("ab") as log:
             output = None if self._echo else log
             self._process = subprocess.Popen(
@@ -57,6 +62,7 @@ class KeptProcess:
 
     def tend(self) -> None:
         """Start the program again if it ended, after a pause that grows while it keeps dying."""
+        self._bound_log()
         if self._process is not None and self._process.poll() is not None:
             lived = time.monotonic() - self._started_at
             self._pause = (
@@ -90,9 +96,15 @@ class KeptProcess:
             logger.warning("%s did not stop in time and is ended.", self.program.name)
         end_group(self._process)
 
-    def _rotate_log(self) -> None:
-        if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+    def _bound_log(self) -> None:
+        """Put a log that has grown large aside, in the place of the one before.
+
+        The program goes on writing at the end of the file it has open, so the file is copied and
+        emptied; renamed, it would grow on under its other name.
+        """
+        if self.log_path.exists() and self.log_path.stat().st_size > self._most_log_bytes:
+            shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
+            os.truncate(self.log_path, 0)
 
 
 def _how_it_ended(return_code: int) -> str:
@@ -138,12 +150,19 @@ class ProcessGroup:
             kept.wait_or_kill(deadline)
 
 
-def run_until_signal(group: ProcessGroup) -> None:
-    """Tend the group until Ctrl-C or SIGTERM, then stop it. A second Ctrl-C changes nothing."""
+def run_until_signal(group: ProcessGroup, farewell: str = "") -> None:
+    """Tend the group until Ctrl-C or SIGTERM, then stop it. A second Ctrl-C changes nothing.
+
+    Args:
+        group: the programs.
+        farewell: what to say when the wish to stop has come and stopping takes a while.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: group.request_stop())
     try:
         group.start()
         group.tend_until_stopped()
+        sys.stdout.write(farewell)
+        sys.stdout.flush()
     finally:
         group.stop()

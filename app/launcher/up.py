@@ -19,6 +19,7 @@ from app.database.engine import get_engine
 from app.database.migrate import migrate
 from app.database.session import transaction
 from app.launcher.broker_check import broker_problem
+from app.launcher.database_check import require_known_tables
 from app.launcher.failures import StartError
 from app.launcher.processes import ProcessGroup, run_until_signal
 from app.launcher.programs import EVERYTHING
@@ -34,6 +35,7 @@ def prepare(settings: Settings) -> None:
     storage = get_storage()
     storage.prepare()
     ensure_inference_token(settings, storage)
+    require_known_tables(get_engine())
     migrate(get_engine())
     with transaction() as session:
         register_built_in(session, storage)
@@ -67,7 +69,7 @@ def up(settings: Settings) -> None:
         failed = threading.Event()
         greeter = threading.Thread(target=_greet, args=(settings, link, group, failed), daemon=True)
         greeter.start()
-        run_until_signal(group)
+        run_until_signal(group, "\n  Stopping; a training saves its state first …\n")
     if failed.is_set():
         raise StartError(
             f"The pages did not come up within {_READY_SECONDS} s. "

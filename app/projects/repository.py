@@ -55,6 +55,31 @@ def deleted_project_ids(session: Session) -> Sequence[str]:
     return session.scalars(select(Project.id).where(Project.deleted_at.is_not(None))).all()
 
 
+def without_owner(session: Session) -> Sequence[tuple[Project, User]]:
+    """Return the projects none of whose owners can sign in, each with one of those owners."""
+    can_manage = (
+        select(ProjectMember.user_id)
+        .join(User, User.id == ProjectMember.user_id)
+        .where(
+            ProjectMember.project_id == Project.id,
+            ProjectMember.role == Role.OWNER,
+            User.is_active,
+        )
+    )
+    rows = session.execute(
+        select(Project, User)
+        .join(ProjectMember, ProjectMember.project_id == Project.id)
+        .join(User, User.id == ProjectMember.user_id)
+        .where(
+            ProjectMember.role == Role.OWNER,
+            Project.deleted_at.is_(None),
+            ~can_manage.exists(),
+        )
+        .order_by(Project.created_at, Project.id, User.id)
+    )
+    return list({project.id: (project, user) for project, user in rows}.values())
+
+
 def members_of(session: Session, project_id: str) -> Sequence[tuple[ProjectMember, User]]:
     rows = session.execute(
         select(ProjectMember, User)

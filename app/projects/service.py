@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.accounts import repository as accounts
 from app.accounts.sign_in import normal_email
 from app.accounts.tables import User
+from app.audit.service import Action, Thing, record
 from app.projects import repository
 from app.projects.errors import (
     AlreadyMemberError,
@@ -73,7 +74,13 @@ def create_project(
     repository.add(session, project)
     owner = ProjectMember(project_id=project.id, user_id=owner_id, role=Role.OWNER)
     repository.add(session, owner)
+    record(session, Action.PROJECT_CREATED, thing(project))
     return project
+
+
+def thing(project: Project) -> Thing:
+    """Return the project as a row about what happened speaks of it."""
+    return Thing("project", project.id, project.name)
 
 
 def hold_still(session: Session, project_id: str) -> Project:
@@ -108,6 +115,7 @@ def add_member(session: Session, project: Project, email: str, role: Role) -> Us
     if repository.member(session, project.id, user.id) is not None:
         raise AlreadyMemberError(user.name)
     repository.add(session, ProjectMember(project_id=project.id, user_id=user.id, role=role))
+    record(session, Action.MEMBER_ADDED, thing(project), person=user.name, role=role.value)
     return user
 
 
@@ -117,12 +125,54 @@ def change_role(session: Session, project: Project, user_id: str, role: Role) ->
         _require_another_owner(session, project, member)
     member.role = role
     session.flush()
+    name = _name_of(session, user_id)
+    record(session, Action.ROLE_CHANGED, thing(project), person=name, role=role.value)
 
 
 def remove_member(session: Session, project: Project, user_id: str) -> None:
-    member = _member(session, project, user_id)
-    _require_another_owner(session, project, member)
-    repository.remove_member(session, member)
+    """Take someone out of a project.
+
+    Raises:
+        UnknownProjectError: if the person is not in it.
+        LastOwnerError: if nobody would own it any more.
+    """
+    _remove(session, project, user_id)
+    name = _name_of(session, user_id)
+    record(session, Action.MEMBER_REMOVED, thing(project), person=name)
+
+
+def leave(session: Session, project: Project, user_id: str) -> None:
+    """The same for oneself."""
+    _remove(session, project, user_id)
+    record(session, Action.PROJECT_LEFT, thing(project))
+
+
+def without_owner(session: Session) -> Sequence[tuple[Project, User]]:
+    """Return the projects that nobody can manage, each with the one who did."""
+    return repository.without_owner(session)
+
+
+def name_owner(session: Session, project_id: str, email: str) -> User:
+    """Give a project that nobody can manage to someone, for an administrator who cannot see it.
+
+    Raises:
+        UnknownProjectError: if the project is not there, or has an owner who can sign in.
+        UnknownMemberError: if nobody who can sign in has this address.
+    """
+    project = hold_still(session, project_id)
+    if project.id not in {orphan.id for orphan, _ in without_owner(session)}:
+        raise UnknownProjectError
+    user = accounts.user_by_email(session, normal_email(email))
+    if user is None or not user.is_active:
+        raise UnknownMemberError(email.strip())
+    member = repository.member(session, project.id, user.id)
+    if member is None:
+        member = ProjectMember(project_id=project.id, user_id=user.id, role=Role.OWNER)
+        repository.add(session, member)
+    member.role = Role.OWNER
+    session.flush()
+    record(session, Action.ROLE_CHANGED, thing(project), person=user.name, role=Role.OWNER.value)
+    return user
 
 
 def members_of(session: Session, project: Project) -> Sequence[tuple[ProjectMember, User]]:
@@ -147,6 +197,17 @@ def _member(session: Session, project: Project, user_id: str) -> ProjectMember:
     if member is None:
         raise UnknownProjectError
     return member
+
+
+def _remove(session: Session, project: Project, user_id: str) -> None:
+    member = _member(session, project, user_id)
+    _require_another_owner(session, project, member)
+    repository.remove_member(session, member)
+
+
+def _name_of(session: Session, user_id: str) -> str:
+    user = accounts.user_by_id(session, user_id)
+    return "" if user is None else user.name
 
 
 def _require_another_owner(session: Session, project: Project, member: ProjectMember) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.accounts.errors import NotAdministratorError, NotSignedInError
 from app.accounts.sign_in import Browser, recognise_again
 from app.accounts.tables import User, UserSession
+from app.audit.service import Actor, act_as
 from app.database.session import new_session, transaction
 from app.journey.service import progress_of
 from app.projects.service import Access, access_to, is_member
@@ -40,20 +41,27 @@ FileStorage = Annotated[Storage, Depends(_storage)]
 DatabaseEngine = Annotated[Engine, Depends(_engine)]
 
 
-def _writing_session(engine: DatabaseEngine) -> Iterator[Session]:
+def _writing_session(request: Request, engine: DatabaseEngine) -> Iterator[Session]:
     """One transaction: committed before the answer is sent, rolled back if the route raised."""
     with new_session(engine) as session:
+        act_as(session, _actor(request))
         yield session
         session.commit()
 
 
 def _request_session(request: Request, engine: DatabaseEngine) -> Iterator[Session]:
     if request.method not in SAFE_METHODS:
-        yield from _writing_session(engine)
+        yield from _writing_session(request, engine)
         return
     with new_session(engine, read_only=True) as session:
         event.listen(session, "before_flush", _refuse_to_write)
         yield session
+
+
+def _actor(request: Request) -> Actor:
+    user: User | None = request.state.user
+    address = request.client.host if request.client else ""
+    return Actor(user.id, user.name, address) if user else Actor(address=address)
 
 
 def _refuse_to_write(session: Session, *_: object) -> None:

@@ -164,7 +164,7 @@ async def unforeseen(request: Request, error: Exception) -> Response:
     reference = secrets.token_hex(4)
     logger.error("%s: %s %s failed", reference, request.method, request.url.path, exc_info=error)
     response = error_response(request, UnforeseenError(reference))
-    add_security_headers(response.headers)
+    add_security_headers(response.headers, request.app.state.settings)
     return response
 
 

@@ -28,6 +28,8 @@ HEADERS: Final = {
     # Not "no-store": with that, going back would lose what was typed into a form.
     "cache-control": "private, no-cache",
 }
+STRICT_TRANSPORT: Final = "max-age=31536000"
+"""Whoever came by https once is never sent back to plain http, for a year."""
 
 ORDINARY_BODY_BYTES: Final = 2 * 1024**2
 # A pasted text is held in memory several times over; more than this goes in as a file.
@@ -64,21 +66,24 @@ class RequestTooLargeError(TooLargeError):
 class SecurityHeaders:
     """Adds the headers to every answer, unless a page set its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                add_security_headers(MutableHeaders(scope=message))
+                add_security_headers(MutableHeaders(scope=message), self._settings)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
 
-def add_security_headers(headers: MutableHeaders) -> None:
+def add_security_headers(headers: MutableHeaders, settings: Settings) -> None:
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
+    if settings.resolved_public_url.startswith("https://"):
+        headers.setdefault("strict-transport-security", STRICT_TRANSPORT)
 
 
 class HostCheck:

@@ -11,7 +11,7 @@ from app.accounts.sign_in import IDLE_LIFETIME
 from app.accounts.tables import LoginAttempt, OneTimeLink, User, UserSession
 from app.accounts.tokens import token_hash
 from app.clock import now
-from tests.support.web import ADMIN, OWNER, PASSWORD, STRANGER, Client, Web
+from tests.support.web import ADMIN, OWNER, PASSWORD, STRANGER, TEAMMATE, Client, Web
 
 NEW_PASSWORD = "a longer one than before"
 
@@ -333,6 +333,35 @@ class TestPeople:
         assert admin.submit(f"/people/{rogue_id}/{what}").status_code == 303
         for path in paths:
             assert web.anonymous().get(path).status_code == 410
+
+    def test_links_for_a_new_password_are_listed_and_withdrawn(self, web: Web) -> None:
+        admin = web.client_for(ADMIN)
+        path = _new_link(admin.submit(f"/people/{web.user(OWNER).id}/reset-link").text)
+        withdrawal = re.search(r"/people/reset-links/\w+/withdraw", admin.page("/people"))
+        assert withdrawal is not None
+        assert admin.submit(withdrawal[0]).status_code == 303
+        assert web.anonymous().get(path).status_code == 410
+        assert "/people/reset-links/" not in admin.page("/people")
+
+    def test_a_project_whose_owner_was_switched_off_gets_a_new_one(self, web: Web) -> None:
+        project = web.project("Very private name")
+        admin = web.client_for(ADMIN)
+        give = f"/people/projects/{project.id}/owner"
+        assert admin.submit(give, {"email": TEAMMATE}).status_code == 404
+        admin.submit(f"/people/{web.user(OWNER).id}/active")
+        page = admin.page("/people")
+        assert give in page
+        assert "Very private name" not in page
+        unknown = admin.submit(give, {"email": "nobody@example.org"})
+        assert unknown.status_code == 422
+        assert "nobody@example.org" in unknown.text
+        assert admin.submit(give, {"email": TEAMMATE}).status_code == 303
+        assert give not in admin.page("/people")
+        kept = web.client_for(TEAMMATE).submit(
+            f"/projects/{project.id}/members", {"email": STRANGER, "role": "viewer"}
+        )
+        assert kept.status_code == 303
+        assert admin.get(f"/projects/{project.id}").status_code == 404
 
     def test_the_last_administrator_stays_one(self, web: Web) -> None:
         admin = web.client_for(ADMIN)

@@ -1,17 +1,21 @@
 """The commands, as a host types them: what they say, and how they fail."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from app.accounts.service import SETUP, check_link
+from app.accounts.links import SETUP, check_link
 from app.database.engine import build_engine
 from app.database.session import transaction
-from app.launcher.health import worker_is_alive
+from app.launcher.health import missing_workers
+from app.launcher.programs import WEB, WORKER_OF_QUEUE
 from app.settings import REPOSITORY_ROOT
+from app.version import VERSION
 from tests.support.services import free_port
 from tests.support.waiting import wait_until
 
@@ -134,6 +138,38 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence(
     assert "Traceback" not in answer.stderr
 
 
+def test_a_container_is_healthy_while_both_queues_have_their_worker(tmp_path: Path) -> None:
+    def run(process_id: str, command: Sequence[str]) -> None:
+        (tmp_path / process_id).mkdir()
+        (tmp_path / process_id / "cmdline").write_bytes("\0".join([*command, ""]).encode())
+
+    run("1", WEB.command)
+    assert missing_workers(tmp_path) == ["runs", "light"]
+    run("2", WORKER_OF_QUEUE["light"].command)
+    assert missing_workers(tmp_path) == ["runs"]
+    run("3", WORKER_OF_QUEUE["runs"].command)
+    assert missing_workers(tmp_path) == []
+
+
+def test_nothing_starts_on_tables_of_another_version(tmp_path: Path) -> None:
+    for command in (("web",), ("worker",), ("user", "add", "mo@example.org")):
+        answer = tailor(*command, data_dir=tmp_path)
+        assert (answer.returncode, answer.stdout) == (1, ""), command
+        assert answer.stderr == "The database has no tables yet. Run: tailor migrate\n"
+    tailor("migrate", data_dir=tmp_path)
+    with sqlite3.connect(tmp_path / "db" / "tailor.sqlite") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'of the future'")
+    database.close()
+    for name in ("web", "worker", "migrate"):
+        answer = tailor(name, data_dir=tmp_path)
+        assert answer.returncode == 1, name
+        assert answer.stderr.startswith("The database was brought up to date by a newer Tailor")
+
+
+def test_the_version_is_an_option_as_people_expect(tmp_path: Path) -> None:
+    assert tailor("--version", data_dir=tmp_path).stdout.strip() == VERSION
+
+
 def test_a_second_start_on_the_same_folder_or_port_is_refused(tmp_path: Path) -> None:
     ports = {"TAILOR_PORT": str(free_port()), "TAILOR_INFERENCE_PORT": str(free_port())}
     environment = _environment(tmp_path, **ports)
@@ -151,7 +187,6 @@ def test_a_second_start_on_the_same_folder_or_port_is_refused(tmp_path: Path) ->
             wait_until(
                 lambda: b"Tailor is running" in log.read_bytes(), timeout=90, what="the first start"
             )
-            assert worker_is_alive()
             again = tailor("up", data_dir=tmp_path, **ports)
             assert "already running with the data folder" in again.stderr
             elsewhere = tailor("up", data_dir=tmp_path / "other", **ports)
@@ -159,3 +194,4 @@ def test_a_second_start_on_the_same_folder_or_port_is_refused(tmp_path: Path) ->
         finally:
             first.terminate()
             assert first.wait(60) == 0
+    assert "a training saves its state first" in log.read_text()

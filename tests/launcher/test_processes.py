@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from app.launcher.processes import KeptProcess, Program
 from tests.support.waiting import wait_until
 
 # A launcher of our own in a process of its own: two programs that write down who they are.
@@ -27,6 +29,14 @@ programs = [
     Program(name, [sys.executable, "-c", script, str(folder / name)]) for name in ("one", "two")
 ]
 run_until_signal(ProcessGroup(programs, folder / "logs"))
+"""
+
+
+_CHATTY = """
+import time
+while True:
+    print("a line of the log\\n" * 500, end="", flush=True)
+    time.sleep(0.05)
 """
 
 
@@ -70,3 +80,25 @@ def test_all_programs_end_with_the_launcher(
     launcher.send_signal(number)
     launcher.wait(20)
     wait_until(lambda: not any(map(_lives, pids)), timeout=20, what="the programs to end")
+
+
+def test_the_log_of_a_program_that_never_ends_does_not_grow_without_end(tmp_path: Path) -> None:
+    chatty = Program("chatty", [sys.executable, "-c", _CHATTY])
+    kept = KeptProcess(chatty, tmp_path, echo=False, most_log_bytes=100_000)
+    kept.start()
+    try:
+        aside = tmp_path / "chatty.log.1"
+
+        def put_aside() -> bool:
+            kept.tend()
+            return aside.exists()
+
+        wait_until(put_aside, timeout=20, what="the first log")
+        assert kept.log_path.stat().st_size < 100_000
+        assert aside.read_text().startswith("a line of the log\n")
+        wait_until(lambda: kept.log_path.stat().st_size > 0, timeout=20, what="it writes on")
+        # Were the file renamed or the end of it remembered, there would be a hole.
+        assert b"\0" not in kept.log_path.read_bytes()
+    finally:
+        kept.ask_to_stop()
+        kept.wait_or_kill(time.monotonic() + 5)

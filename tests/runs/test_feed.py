@@ -232,7 +232,7 @@ def test_whoever_may_no_longer_look_is_let_go(
         with web.transaction() as session:
             user = web.user(TEAMMATE)
             if way == "signed out":
-                sign_out(session, user.id, sign_in_id)
+                sign_out(session, user, sign_in_id)
             elif way == "switched off":
                 session.merge(user).is_active = False
             else:

@@ -58,6 +58,14 @@ class TestHeaders:
         assert "no-cache" in client.get("/static/css/base.css").headers["cache-control"]
         assert "private" in web.client_for(OWNER).get("/").headers["cache-control"]
 
+    def test_plain_http_promises_no_https(self, web: Web) -> None:
+        assert "strict-transport-security" not in web.anonymous().get("/login").headers
+
+    def test_monitors_may_ask_for_the_head_alone(self, web: Web) -> None:
+        for path in ("/health", "/login"):
+            answer = web.anonymous().head(path)
+            assert (answer.status_code, answer.content) == (200, b""), path
+
 
 @pytest.mark.one_database
 class TestHosts:
@@ -88,6 +96,7 @@ class TestHttps:
         assert cookie.startswith("__Host-tailor-form=")
         assert "Secure" in cookie
         assert "Path=/" in cookie
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
     def test_plain_http_on_this_machine_goes_without_the_prefix(self, tmp_path: Path) -> None:
         jar = cookie_jar(Settings(data_dir=tmp_path))

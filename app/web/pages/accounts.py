@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import Engine
 
 from app.accounts import repository, service, sign_in
-from app.accounts.errors import TooManyAttemptsError, UnknownPersonError, WrongPasswordError
+from app.accounts.errors import TooManyAttemptsError, WrongPasswordError
 from app.accounts.passwords import verify_password
 from app.accounts.sign_in import Browser, NewSession
 from app.database.session import transaction
@@ -30,6 +30,7 @@ Text = Annotated[str, Form()]
 
 
 @router.get("/login")
+@router.head("/login")
 def show_login(request: Request, session: DatabaseSession, next: str = "/") -> Response:  # noqa: A002
     if request.state.user is not None:
         return redirect(request, safe_next(next))
@@ -62,7 +63,7 @@ def log_in(
 def log_out(
     request: Request, user: CurrentUser, own: CurrentSession, session: DatabaseSession
 ) -> Response:
-    sign_in.sign_out(session, user.id, own.id)
+    sign_in.sign_out(session, user, own.id)
     return let_out(request, redirect(request, "/login", "You are signed out."))
 
 
@@ -117,8 +118,7 @@ def end_session(
     session: DatabaseSession,
     session_id: str,
 ) -> Response:
-    if not sign_in.sign_out(session, user.id, session_id):
-        raise UnknownPersonError
+    sign_in.end_session(session, user, session_id)
     if session_id == own.id:
         return let_out(request, redirect(request, "/login", "You are signed out."))
     return redirect(request, "/account", "That browser was signed out.")
@@ -129,6 +129,8 @@ def _sign_in(engine: Engine, email: str, password: str, browser: Browser) -> New
     with transaction(engine) as session:
         password_hash = sign_in.begin_attempt(session, email, browser.address)
     if not verify_password(password_hash, password):
+        with transaction(engine) as session:
+            sign_in.note_failure(session, email, browser)
         raise WrongPasswordError
     with transaction(engine) as session:
         opened = sign_in.complete_sign_in(session, email, password, browser)

@@ -6,5 +6,6 @@ router = APIRouter()
 
 
 @router.get("/health")
+@router.head("/health")
 def health() -> dict[str, str]:
     return {"status": "ok"}

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
-from app.accounts import repository, service
+from app.accounts import links, repository, service
 from app.clock import now
 from app.errors import DomainError
+from app.projects import service as projects
+from app.projects.errors import UnknownMemberError
 from app.web.dependencies import AdminUser, AppSettings, DatabaseSession
 from app.web.flashes import redirect
 from app.web.templating import render
@@ -35,7 +37,7 @@ def invite(
     try:
         token = service.invite(session, admin, email, makes_admin=bool(makes_admin))
     except DomainError as error:
-        return _page(request, session, admin.id, email=email, error=error)
+        return _page(request, session, admin.id, error.status_code, email=email, error=error)
     # Shown in this answer and never again: only the link's hash is kept.
     link = f"{settings.resolved_public_url}/invitation/{token}"
     return _page(request, session, admin.id, new_link=link, new_link_for=email.strip())
@@ -50,6 +52,30 @@ def withdraw(
 ) -> Response:
     service.withdraw_invitation(session, link_id)
     return redirect(request, "/people", "The invitation is withdrawn; its link works no more.")
+
+
+@router.post("/people/reset-links/{link_id}/withdraw")
+def withdraw_reset_link(
+    request: Request, _: AdminUser, session: DatabaseSession, link_id: str
+) -> Response:
+    service.withdraw_reset_link(session, link_id)
+    return redirect(request, "/people", "The link is withdrawn; it works no more.")
+
+
+@router.post("/people/projects/{project_id}/owner")
+def name_owner(
+    request: Request,
+    admin: AdminUser,
+    session: DatabaseSession,
+    project_id: str,
+    email: Text = "",
+) -> Response:
+    try:
+        owner = projects.name_owner(session, project_id, email)
+    except UnknownMemberError as error:
+        shown = {"owner_error": error, "owner_error_of": project_id}
+        return _page(request, session, admin.id, error.status_code, **shown)
+    return redirect(request, "/people", f"{owner.name} owns the project now.")
 
 
 @router.post("/people/{user_id}/reset-link")
@@ -92,26 +118,22 @@ def set_active(
 
 
 def _page(
-    request: Request,
-    session: Session,
-    own_id: str,
-    *,
-    email: str = "",
-    error: DomainError | None = None,
-    new_link: str = "",
-    new_link_for: str = "",
-    is_reset: bool = False,
+    request: Request, session: Session, own_id: str, status_code: int = 200, **shown: object
 ) -> HTMLResponse:
+    moment = now()
     context = {
         "people": repository.all_users(session),
-        "invitations": repository.open_links(session, service.INVITATION, now()),
+        "invitations": repository.open_links(session, links.INVITATION, moment),
+        "reset_links": repository.open_reset_links(session, moment),
+        "ownerless": projects.without_owner(session),
         "own_id": own_id,
-        "email": email,
-        "error": error,
-        "new_link": new_link,
-        "new_link_for": new_link_for,
-        "is_reset": is_reset,
+        "email": "",
+        "error": None,
+        "owner_error": None,
+        "owner_error_of": "",
+        "new_link": "",
+        "new_link_for": "",
+        "is_reset": False,
+        **shown,
     }
-    return render(
-        request, "people/index.html", context, status_code=error.status_code if error else 200
-    )
+    return render(request, "people/index.html", context, status_code=status_code)

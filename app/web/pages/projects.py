@@ -144,7 +144,7 @@ def remove_member(
 def leave(
     request: Request, project: ViewedProject, user: CurrentUser, session: DatabaseSession
 ) -> Response:
-    service.remove_member(session, project, user.id)
+    service.leave(session, project, user.id)
     return redirect(request, "/", f"You left “{project.name}”.")
 
 

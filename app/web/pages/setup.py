@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 from sqlalchemy import Engine
 
-from app.accounts import service, sign_in
+from app.accounts import links, service, sign_in
 from app.accounts.errors import LinkNotValidError
 from app.accounts.passwords import hash_password
 from app.accounts.service import NewPerson
@@ -24,7 +24,7 @@ Text = Annotated[str, Form()]
 
 @router.get("/setup/{token}")
 def show_setup(request: Request, session: DatabaseSession, token: str) -> Response:
-    service.check_link(session, service.SETUP, token)
+    links.check_link(session, links.SETUP, token)
     return render(request, "accounts/setup.html", {"email": "", "name": "", "error": None})
 
 
@@ -39,7 +39,7 @@ def set_up(
     name: Text = "",
     password: Text = "",
 ) -> Response:
-    person = NewPerson(email, name, password, _hashed(engine, service.SETUP, token, password))
+    person = NewPerson(email, name, password, _hashed(engine, links.SETUP, token, password))
     try:
         user = service.complete_setup(session, token, person)
     except LinkNotValidError:
@@ -53,7 +53,7 @@ def set_up(
 
 @router.get("/invitation/{token}")
 def show_invitation(request: Request, session: DatabaseSession, token: str) -> Response:
-    link = service.check_link(session, service.INVITATION, token)
+    link = links.check_link(session, links.INVITATION, token)
     context = {"email": link.email, "name": "", "error": None}
     return render(request, "accounts/invitation.html", context)
 
@@ -68,8 +68,8 @@ def accept_invitation(
     name: Text = "",
     password: Text = "",
 ) -> Response:
-    password_hash = _hashed(engine, service.INVITATION, token, password)
-    link = service.check_link(session, service.INVITATION, token)
+    password_hash = _hashed(engine, links.INVITATION, token, password)
+    link = links.check_link(session, links.INVITATION, token)
     try:
         user = service.accept_invitation(session, token, name, password, password_hash)
     except LinkNotValidError:
@@ -95,7 +95,7 @@ def reset_password(
     token: str,
     password: Text = "",
 ) -> Response:
-    password_hash = _hashed(engine, service.RESET, token, password)
+    password_hash = _hashed(engine, links.RESET, token, password)
     user = service.person_of_reset_link(session, token)
     try:
         service.use_reset_link(session, token, password, password_hash)
@@ -114,5 +114,5 @@ def _hashed(engine: Engine, purpose: str, token: str, password: str) -> str:
     has a link that works is worth the effort.
     """
     with transaction(engine, read_only=True) as session:
-        service.check_link(session, purpose, token)
+        links.check_link(session, purpose, token)
     return hash_password(password)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from app.adapters import service
-from app.web.dependencies import DatabaseSession, FileStorage, ViewedProject
+from app.web.dependencies import DatabaseSession, FileStorage, ViewedProject, WritingSession
 from app.web.templating import render
 
 router = APIRouter()
@@ -35,7 +35,7 @@ def show_version(
 
 @router.get("/projects/{project_id}/versions/{number}/download")
 def download_version(
-    project: ViewedProject, session: DatabaseSession, storage: FileStorage, number: int
+    project: ViewedProject, session: WritingSession, storage: FileStorage, number: int
 ) -> StreamingResponse:
     bundle = service.bundle_of(session, storage, project, number)
     # The zip is made anew for each download, so a part of it cannot be asked for: ranges are
