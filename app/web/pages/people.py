@@ -62,18 +62,18 @@ def withdraw_reset_link(
     return redirect(request, "/people", "The link is withdrawn; it works no more.")
 
 
-@router.post("/people/projects/{project_id}/owner")
+@router.post("/people/projects/{ownerless_id}/owner")
 def name_owner(
     request: Request,
     admin: AdminUser,
     session: DatabaseSession,
-    project_id: str,
+    ownerless_id: str,
     email: Text = "",
 ) -> Response:
     try:
-        owner = projects.name_owner(session, project_id, email)
+        owner = projects.name_owner(session, ownerless_id, email)
     except UnknownMemberError as error:
-        shown = {"owner_error": error, "owner_error_of": project_id}
+        shown = {"owner_error": error, "owner_error_of": ownerless_id}
         return _page(request, session, admin.id, error.status_code, **shown)
     return redirect(request, "/people", f"{owner.name} owns the project now.")
 
