@@ -116,3 +116,19 @@ def test_packages_say_nothing_when_imported() -> None:
     files = [path for folder in folders for path in (ROOT / folder).rglob("__init__.py")]
     assert files
     assert not [_name(path) for path in files if path.read_text(encoding="utf-8").strip()]
+
+
+def test_remote_code_is_never_trusted() -> None:
+    settings = [
+        (f"{_name(path)}:{node.value.lineno}", node.value)
+        for path in SOURCES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code"
+    ]
+    assert settings, "the check sees nothing"
+    trusting = [
+        place
+        for place, value in settings
+        if not (isinstance(value, ast.Constant) and value.value is False)
+    ]
+    assert not trusting, "\n".join(trusting)

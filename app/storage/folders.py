@@ -12,7 +12,7 @@ from app.errors import DomainError
 from app.settings import get_settings
 
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_TOP_FOLDERS = ("uploads", "runs", "models", "tmp", "keys", "logs", "blobs")
+_TOP_FOLDERS = ("uploads", "runs", "models", "tmp", "keys", "logs")
 
 
 class DiskFullError(DomainError):

@@ -140,6 +140,12 @@ async def _unusable_data(request: Request, error: DataError) -> Response:
     return error_response(request, _NotUnderstoodError())
 
 
+async def _unusable_number(request: Request, error: OverflowError) -> Response:
+    # PostgreSQL refuses a number that no column holds; SQLite's driver cannot even say it.
+    logger.info("A number is too large at %s: %s", request.url.path, error)
+    return error_response(request, _NotUnderstoodError())
+
+
 async def _same_moment(request: Request, error: IntegrityError) -> Response:
     logger.warning("Two changes met at %s: %s", request.url.path, error.orig)
     return error_response(request, _SameMomentError())
@@ -180,6 +186,7 @@ _HANDLERS: Final[Mapping[int | type[Exception], _Handler]] = {
     HTTPException: _http_error,
     RequestValidationError: _invalid_request,
     DataError: _unusable_data,
+    OverflowError: _unusable_number,
     IntegrityError: _same_moment,
     OperationalError: _database_away,
     InterfaceError: _database_away,

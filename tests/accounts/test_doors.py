@@ -334,6 +334,20 @@ class TestPeople:
         for path in paths:
             assert web.anonymous().get(path).status_code == 410
 
+    def test_links_work_no_longer_than_they_say(self, web: Web) -> None:
+        admin = web.client_for(ADMIN)
+        invited = admin.submit("/people/invitations", {"email": "new@example.org"})
+        reset = admin.submit(f"/people/{web.user(OWNER).id}/reset-link")
+        for answer, lifetime in ((invited, timedelta(days=7)), (reset, timedelta(hours=24))):
+            path = _new_link(answer.text)
+            kept_hash = token_hash(path.rpartition("/")[2])
+            link = OneTimeLink.token_hash == kept_hash
+            with web.transaction() as session:
+                kept = session.scalars(select(OneTimeLink).where(link)).one()
+                assert lifetime - timedelta(minutes=5) < kept.expires_at - now() <= lifetime
+                kept.expires_at = now() - timedelta(seconds=1)
+            assert web.anonymous().get(path).status_code == 410
+
     def test_links_for_a_new_password_are_listed_and_withdrawn(self, web: Web) -> None:
         admin = web.client_for(ADMIN)
         path = _new_link(admin.submit(f"/people/{web.user(OWNER).id}/reset-link").text)

@@ -1,5 +1,7 @@
 """What may be a password, and how it is kept."""
 
+import time
+
 import pytest
 
 from app.accounts.common_passwords import is_common
@@ -53,3 +55,18 @@ def test_only_the_right_password_opens() -> None:
     assert not verify_password(kept, "four words that sow")
     assert not verify_password(None, "four words that sew")
     assert not verify_password("not a hash", "four words that sew")
+
+
+def test_a_stranger_is_answered_with_as_much_work_as_a_wrong_password() -> None:
+    kept = hash_password("four words that sew")
+    verify_password(None, "warming up")
+    # Of several tries the quickest, since other processes of the machine may come in between.
+    known = min(_seconds_of_work(kept) for _ in range(3))
+    stranger = min(_seconds_of_work(None) for _ in range(3))
+    assert known / 2 < stranger < known * 2
+
+
+def _seconds_of_work(kept: str | None) -> float:
+    began = time.process_time()
+    assert not verify_password(kept, "four words that sow")
+    return time.process_time() - began

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.audit.service import Action, newest_events
 from app.base_models.tables import BaseModel
 from app.projects.tables import Project
 from tests.adapters.conftest import BASE_ID, RUN_ID, AddVersion
@@ -69,6 +71,27 @@ def test_the_download_is_an_attachment_and_ignores_ranges(
     )
     names = zipfile.ZipFile(io.BytesIO(answered.content)).namelist()
     assert {name.partition("/")[0] for name in names} == {"straen-hauser-v3"}
+
+
+def test_ten_thousand_ranges_cost_no_more_than_none(web: Web, add_version: AddVersion) -> None:
+    project = add_version(web.project())
+    url = URL.format(project.id) + "/download"
+    ranges = ",".join(f"{start}-{start}" for start in range(10_000))
+    began = time.process_time()
+    answered = web.client_for(OWNER).get(url, headers={"Range": f"bytes={ranges}"})
+    assert time.process_time() - began < 1
+    assert answered.status_code == 200
+    assert zipfile.ZipFile(io.BytesIO(answered.content)).testzip() is None
+    assert answered.content.count(b"PK\x05\x06") == 1
+
+
+def test_a_download_is_written_down_before_it_begins(web: Web, add_version: AddVersion) -> None:
+    project = add_version(web.project())
+    web.client_for(VIEWER).get(URL.format(project.id) + "/download")
+    with web.transaction() as session:
+        event = newest_events(session)[0]
+    assert (event.action, event.actor_name) == (Action.VERSION_DOWNLOADED, "Viewer")
+    assert event.details == {"project": project.id, "version": 3}
 
 
 def test_vanished_files_are_a_sentence(web: Web, add_version: AddVersion) -> None:
