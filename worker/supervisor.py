@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.adapters.tables import Adapter
+from app.adapters.service import publish
 from app.database.session import DATABASE_AWAY, transaction
 from app.leases.repository import LostLeaseError
 from app.leases.tables import HEARTBEAT_SECONDS
@@ -195,16 +195,7 @@ class RunSupervisor:
 
     def _publish(self, session: Session, result: ResultEvent) -> None:
         run = holding.succeed(session, self._held, result, lambda: promote(self._folder, result))
-        session.add(
-            Adapter(
-                run_id=run.id,
-                project_id=run.project_id,
-                version_number=run.version_number,
-                base_model_id=run.base_model_id,
-                sha256=result.adapter_sha256,
-                size_bytes=result.adapter_bytes,
-            )
-        )
+        publish(session, run, result.adapter_sha256, result.adapter_bytes)
 
     def _fail(self, failure: FailureEvent) -> None:
         self._insist(lambda session: holding.fail(session, self._held, failure))

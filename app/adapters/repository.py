@@ -8,6 +8,11 @@ from app.base_models.tables import BaseModel
 from app.runs.tables import Run
 
 
+def add(session: Session, adapter: Adapter) -> None:
+    session.add(adapter)
+    session.flush()
+
+
 def all_of_project(session: Session, project_id: str) -> list[tuple[Adapter, Run]]:
     """Return a project's versions with the runs that made them, the newest first."""
     rows = session.execute(

@@ -82,6 +82,26 @@ class VersionDetails:
     base: BaseFacts
 
 
+def publish(session: Session, run: Run, sha256: str, size_bytes: int) -> None:
+    """Make a succeeded run's adapter a version of its project.
+
+    Args:
+        session: the transaction in which the run succeeds.
+        run: the run.
+        sha256: of the adapter's weights, in hexadecimal.
+        size_bytes: of the adapter's folder.
+    """
+    adapter = Adapter(
+        run_id=run.id,
+        project_id=run.project_id,
+        version_number=run.version_number,
+        base_model_id=run.base_model_id,
+        sha256=sha256,
+        size_bytes=size_bytes,
+    )
+    repository.add(session, adapter)
+
+
 def versions_of(session: Session, project: Project) -> Sequence[Version]:
     """Return a project's versions, the newest first."""
     return [

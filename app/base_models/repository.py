@@ -17,14 +17,6 @@ def all_models(session: Session) -> Sequence[BaseModel]:
     return session.scalars(select(BaseModel).order_by(BaseModel.created_at)).all()
 
 
-def ready_models(session: Session) -> Sequence[BaseModel]:
-    return session.scalars(
-        select(BaseModel)
-        .where(BaseModel.status == BaseModelStatus.READY)
-        .order_by(BaseModel.created_at)
-    ).all()
-
-
 def of_hub(session: Session, hub_id: str) -> Sequence[BaseModel]:
     """All rows for a model of the hub, the newest first."""
     return session.scalars(
