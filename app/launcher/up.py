@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.storage.folders import get_storage
 
 _READY_SECONDS = 60
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not chosen
 
 
 def prepare(settings: Settings) -> None:
@@ -113,7 +114,7 @@ def _greet(
     settings: Settings, link: str | None, group: ProcessGroup, failed: threading.Event
 ) -> None:
     """Say where to go once the pages answer; if they never do, stop everything."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
+    host = "127.0.0.1" if settings.host in _EVERY_ADDRESS else settings.host
     if not _answers(f"http://{host}:{settings.port}/health"):
         failed.set()
         group.request_stop()
@@ -123,6 +124,12 @@ def _greet(
         lines += [
             "  First visit? This link makes you the administrator (once, within 24 hours):",
             f"  {link}",
+            "",
+        ]
+    if settings.host in _EVERY_ADDRESS and not settings.public_url:
+        lines += [
+            "  Other machines reach this port, but are answered only once TAILOR_PUBLIC_URL names",
+            "  the address they use.",
             "",
         ]
     lines += [f"  Everything is kept in {settings.data_dir}. Ctrl-C stops Tailor.", ""]
