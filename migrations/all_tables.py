@@ -9,6 +9,7 @@ from app.database.base import Base
 from app.datasets import tables as datasets_tables
 from app.projects import tables as projects_tables
 from app.runs import tables as runs_tables
+from app.workers import tables as workers_tables
 
 METADATA = Base.metadata
 
@@ -22,4 +23,5 @@ __all__ = [
     "datasets_tables",
     "projects_tables",
     "runs_tables",
+    "workers_tables",
 ]

@@ -14,9 +14,11 @@ from celery import signals
 
 from app.database.engine import get_engine
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE, celery_app
+from app.runs.holding import owner_name
 from app.settings import SettingsError, get_settings
 from app.storage.folders import get_storage
 from app.upkeep.sweeper import Sweeper
+from app.workers.repository import report
 from worker.lifeline import lifeline
 from worker.tasks import register_tasks
 
@@ -45,7 +47,7 @@ def main() -> None:
     # Alone in the log, for each message a line that nobody needs.
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     register_tasks()
-    _prepare_processes()
+    _prepare_processes(arguments.queue)
     celery_app().worker_main(
         [
             "worker",
@@ -59,10 +61,13 @@ def main() -> None:
     )
 
 
-def _prepare_processes() -> None:
+def _prepare_processes(queue: str) -> None:
     """Say what the main process and its pool processes do when they come and go."""
     line = lifeline()
-    sweeper = Sweeper(get_engine(), get_storage())
+    name = f"{owner_name()}/{queue}"
+    sweeper = Sweeper(
+        get_engine(), get_storage(), announce=lambda session: report(session, name, queue)
+    )
     # A process that is forked in the middle of a sweep would inherit its locks, taken for ever.
     os.register_at_fork(
         before=sweeper.pause, after_in_parent=sweeper.go_on, after_in_child=sweeper.go_on

@@ -103,6 +103,8 @@ class QueuePlace:
     ahead: int
     """Runs that come before it, the ones in work included."""
     seconds_until_start: float
+    has_worker: bool = True
+    """Whether anyone is there who could train it."""
 
 
 def place_in_queue(entries: Sequence[QueueEntry], run_id: str) -> QueuePlace | None:

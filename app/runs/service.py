@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from app.base_models.tables import BaseModel, BaseModelStatus
 from app.clock import now
 from app.datasets.snapshot import Snapshot, freeze
 from app.ids import new_id
-from app.jobs import EXECUTE_RUN, send_after_commit
+from app.jobs import EXECUTE_RUN, RUNS_QUEUE, send_after_commit
 from app.projects.service import hold_still
 from app.projects.tables import Project
 from app.runs import repository
@@ -29,7 +29,13 @@ from app.runs.errors import (
     NotPausedError,
     UnknownRunError,
 )
-from app.runs.estimates import Machine, expected_seconds, tokens_of
+from app.runs.estimates import (
+    Machine,
+    QueuePlace,
+    expected_seconds,
+    place_in_queue,
+    tokens_of,
+)
 from app.runs.holding import end_locked
 from app.runs.recipe import (
     RECIPE_FILE,
@@ -44,6 +50,7 @@ from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
 from app.storage.durable import write_atomically
 from app.storage.folders import Storage
+from app.workers.repository import is_anyone_there
 
 _ORDINARY_CONTEXT: Final = 1024
 _SMALLEST_ROOM_BYTES: Final = 64 * 1024**2
@@ -235,6 +242,18 @@ def find_run(session: Session, project: Project, run_id: str) -> Run:
 def pending_runs(session: Session) -> list[tuple[str, str]]:
     """Return (job, run id) of all that wait for a worker; the sweeper sends them again."""
     return [(EXECUTE_RUN, run_id) for run_id in repository.queued_ids(session)]
+
+
+def places_in_queue(session: Session, run_ids: Collection[str]) -> dict[str, QueuePlace]:
+    """Return where those of the runs stand that wait."""
+    entries = repository.queue(session)
+    found = {run_id: place_in_queue(entries, run_id) for run_id in run_ids}
+    has_worker = is_anyone_there(session, RUNS_QUEUE)
+    return {
+        run_id: replace(place, has_worker=has_worker)
+        for run_id, place in found.items()
+        if place is not None
+    }
 
 
 def runs_of(session: Session, project: Project) -> Sequence[Run]:

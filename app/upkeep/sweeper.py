@@ -8,9 +8,11 @@ waits and tidies up behind itself.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from app.base_models.service import pending_base_models
 from app.database.session import DATABASE_AWAY, transaction
@@ -52,9 +54,24 @@ def _fill_up(queue: str, hints: list[tuple[str, str]]) -> None:
 class Sweeper:
     """The thread that sweeps, and can be held still while its process forks."""
 
-    def __init__(self, engine: Engine, storage: Storage, seconds: float = SWEEP_SECONDS) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        seconds: float = SWEEP_SECONDS,
+        announce: Callable[[Session], None] | None = None,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            engine: the database.
+            storage: the folders that are tidied.
+            seconds: between two sweeps.
+            announce: says to the database that this worker is there.
+        """
         self._engine = engine
         self._storage = storage
+        self._announce = announce
         self._seconds = seconds
         self._stop = threading.Event()
         self._sweeping = threading.Lock()
@@ -86,6 +103,7 @@ class Sweeper:
         """
         began = time.monotonic()
         try:
+            self._say_that_we_are_there()
             if not self._database_was_away:
                 free_lost_runs(self._engine)
             send_hints(self._engine)
@@ -95,6 +113,11 @@ class Sweeper:
             self._database_was_away = True
         else:
             self._database_was_away = time.monotonic() - began > _SLOW_SWEEP_SECONDS
+
+    def _say_that_we_are_there(self) -> None:
+        if self._announce is not None:
+            with transaction(self._engine) as session:
+                self._announce(session)
 
     def _tidy(self) -> None:
         """Now and then look through the folders; nothing in them is urgent."""
@@ -107,10 +130,14 @@ class Sweeper:
         finish_deletions(self._engine, self._storage)
 
     def _run(self) -> None:
+        self._safely(self._say_that_we_are_there)
         while not self._stop.wait(self._seconds):
-            with self._sweeping:
-                try:
-                    self.sweep()
-                except Exception:
-                    # The thread's boundary: without it nothing that lost its worker is freed.
-                    logger.exception("A sweep met something unforeseen; the next one is tried.")
+            self._safely(self.sweep)
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        with self._sweeping:
+            try:
+                work()
+            except Exception:
+                # The thread's boundary: without it nothing that lost its worker is freed.
+                logger.exception("A sweep met something unforeseen; the next one is tried.")

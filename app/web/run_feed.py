@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session
 
 from app.database.session import DATABASE_AWAY, transaction
 from app.projects.tables import Role
-from app.runs.estimates import QueuePlace, place_in_queue
-from app.runs.repository import queue
+from app.runs.estimates import QueuePlace
+from app.runs.service import places_in_queue
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import RunEvent
 from app.runs.watching.repository import RunState, events_after, roles, run_states
@@ -203,9 +203,7 @@ def _places(session: Session, states: Collection[RunState]) -> dict[str, QueuePl
     waiting = [state.run_id for state in states if state.status == RunStatus.QUEUED]
     if not waiting:
         return {}
-    entries = queue(session)
-    found = {run_id: place_in_queue(entries, run_id) for run_id in waiting}
-    return {run_id: place for run_id, place in found.items() if place is not None}
+    return places_in_queue(session, waiting)
 
 
 def _send_events(news: Collection[RunEvent], watchers: Collection[Watcher]) -> None:

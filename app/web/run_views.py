@@ -38,13 +38,17 @@ class ViewKey:
     """All that a view shows, as far as it can change."""
 
     state: RunState
-    place: tuple[int, int] | None
+    place: tuple[int, int, bool] | None
     may_edit: bool
 
 
 def view_key(state: RunState, place: QueuePlace | None, *, may_edit: bool) -> ViewKey:
     # The expected start moves every second; a view every ten seconds is enough.
-    rounded = None if place is None else (place.ahead, round(place.seconds_until_start / 10))
+    rounded = (
+        None
+        if place is None
+        else (place.ahead, round(place.seconds_until_start / 10), place.has_worker)
+    )
     return ViewKey(state, rounded, may_edit)
 
 

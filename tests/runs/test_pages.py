@@ -3,19 +3,23 @@
 import pytest
 
 from app.datasets.service import add_examples
+from app.jobs import LIGHT_QUEUE, RUNS_QUEUE
 from app.projects.tables import Project
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.tables import RunMetric, RunSample
+from app.workers.repository import report
+from app.workers.tables import Worker
 from tests.support.runs import examples, get_run
 from tests.support.web import OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
 
 @pytest.fixture
 def project(web: Web) -> Project:
-    """A project that is ready to train."""
+    """A project that is ready to train, where a worker is there to do it."""
     project = web.project()
     with web.transaction() as session:
+        report(session, "here:1/runs", RUNS_QUEUE)
         add_examples(session, project.id, examples(30))
         session.merge(project).base_model_id = "starter"
     return project
@@ -76,6 +80,22 @@ class TestRunPage:
         assert answer.status_code == 303
         assert get_run(web.engine, first).status == RunStatus.CANCELLED
         assert "next in line" in client.page(f"/projects/{project.id}/runs/{second}")
+
+    def test_a_run_that_nobody_could_train_says_so(self, web: Web, project: Project) -> None:
+        address = f"/projects/{project.id}/runs/{start(web, project)}"
+        client = web.client_for(OWNER)
+        assert "Nobody is there" not in client.page(address)
+        with web.transaction() as session:
+            worker = session.get(Worker, "here:1/runs")
+            assert worker is not None
+            worker.seen_at -= 120
+        assert "Nobody is there to train it." in client.page(address)
+        with web.transaction() as session:
+            report(session, "here:2/light", LIGHT_QUEUE)
+        assert "Nobody is there" in client.page(address), "that one trains nothing"
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE)
+        assert "next in line" in client.page(address)
 
     def test_a_finished_run_says_what_came_of_it(self, web: Web, project: Project) -> None:
         run_id = start(web, project)

@@ -27,6 +27,7 @@ from app.runs import service
 from app.runs.status import RunStatus
 from app.settings import get_settings
 from app.storage.folders import Storage
+from app.workers.repository import is_anyone_there
 from tests.support import databases
 from tests.support.runs import attempts, get_run, project_with_examples, queue_run
 from tests.support.services import free_port
@@ -267,6 +268,19 @@ def test_a_poison_run_does_not_stop_the_others(tailor: Tailor) -> None:
     assert tailor.status(poison) == RunStatus.FAILED
     assert len(tailor.pids(poison)) == 3
     assert worker.is_alive
+
+
+def test_a_worker_is_known_to_be_there(tailor: Tailor) -> None:
+    def is_there() -> bool:
+        with transaction(tailor.engine, read_only=True) as session:
+            return is_anyone_there(session, jobs.RUNS_QUEUE)
+
+    assert not is_there()
+    worker = tailor.worker()
+    wait_until(is_there, timeout=_SECONDS, what=f"a worker; {tailor.logs()}")
+    worker.kill_main()
+    # The test's own process judges by the usual lease.
+    wait_until(lambda: not is_there(), timeout=_SECONDS, what="the worker to be missed")
 
 
 def test_cancel_while_the_worker_sleeps(tailor: Tailor) -> None:

@@ -12,10 +12,9 @@ from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
 from app.runs import planning, service
-from app.runs.estimates import QueuePlace, place_in_queue
+from app.runs.estimates import QueuePlace
 from app.runs.log_file import last_lines
 from app.runs.recipe import Preset
-from app.runs.repository import queue
 from app.runs.sentences import short_result
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
@@ -184,7 +183,7 @@ def _address(run: Run) -> str:
 def _place(session: Session, run: Run) -> QueuePlace | None:
     if run.status != RunStatus.QUEUED:
         return None
-    return place_in_queue(queue(session), run.id)
+    return service.places_in_queue(session, [run.id]).get(run.id)
 
 
 def _preset(typed: dict[str, str]) -> Preset:
