@@ -18,7 +18,7 @@ def upgrade() -> None:
         "workers",
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("queue", sa.String(length=20), nullable=False),
-        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
     )
     with op.batch_alter_table("workers", schema=None) as batch_op:
