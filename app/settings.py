@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         "base models. Empty: any folder that the worker can read.",
     )
     max_upload_bytes: int = Field(
-        default=2 * 1024**3, ge=1024, description="Largest upload of examples, in bytes."
+        default=2_000_000_000, ge=1024, description="Largest upload of examples, in bytes."
     )
     max_examples: int = Field(
         default=1_000_000, ge=1, description="Most examples that one project may hold."

@@ -57,17 +57,17 @@ def check_mapping(understood: dict[str, Any], mapping: Mapping) -> None:
             "Every column is left out.",
             "Say which column holds the questions and which the answers.",
         )
-    if len(used & {ColumnRole.PASSAGE, ColumnRole.CONVERSATION}) and len(used) > 1:
+    if ColumnRole.PASSAGE in used and len(used) > 1:
         raise UnusableMappingError(
-            "A text to learn as a whole, or a conversation, cannot be mixed with questions and "
-            "answers in one file.",
-            "Choose either a question and an answer, or one of the others, and leave out the rest.",
+            "A text to learn as a whole cannot be mixed with questions and answers in one file.",
+            "Choose either a question and an answer, or a text, and leave out the rest.",
         )
     if mapping.roles.count(ColumnRole.CONVERSATION) > 1:
         raise UnusableMappingError(
             "Two columns are conversations.", "Choose one of them and leave out the other."
         )
-    if used & {ColumnRole.PASSAGE, ColumnRole.CONVERSATION}:
+    has_pairs = bool(used & {ColumnRole.QUESTION, ColumnRole.ANSWER})
+    if used & {ColumnRole.PASSAGE, ColumnRole.CONVERSATION} and not has_pairs:
         return
     for role, name in ((ColumnRole.QUESTION, "questions"), (ColumnRole.ANSWER, "answers")):
         if role not in used:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, Self
 from app.datasets.errors import NoFileError, UploadTooLargeError
 from app.datasets.readers.problems import EmptyFileError
 from app.ids import new_id
+from app.sizes import filesize
 from app.storage.durable import sync_file, sync_folder
 from app.storage.folders import DiskFullError, Storage
 
@@ -46,7 +47,7 @@ class IncomingFile:
     def expect(self, announced_bytes: int) -> None:
         """Refuse early what is known to be too large for the limit or for the disk."""
         if announced_bytes > self._max_bytes:
-            raise UploadTooLargeError(_size_words(self._max_bytes))
+            raise UploadTooLargeError(filesize(self._max_bytes))
         self._storage.require_room(announced_bytes + _ROOM_TO_KEEP)
 
     def open(self) -> None:
@@ -63,7 +64,7 @@ class IncomingFile:
             raise ValueError("the file is not open")
         self.size += len(piece)
         if self.size > self._max_bytes:
-            raise UploadTooLargeError(_size_words(self._max_bytes))
+            raise UploadTooLargeError(filesize(self._max_bytes))
         with _disk_full_as_sentence(self._storage, len(piece)):
             self._file.write(piece)
 
@@ -135,12 +136,6 @@ def _disk_full_as_sentence(storage: Storage, needed_bytes: int) -> Iterator[None
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise DiskFullError(needed_bytes, storage.free_bytes()) from error
         raise
-
-
-def _size_words(size: int) -> str:
-    if size >= 1024**3:
-        return f"{size / 1024**3:g} GB"
-    return f"{size / 1024**2:,.1f} MB" if size >= 1024**2 else f"{size:,} bytes"
 
 
 def pasted_text(storage: Storage, import_id: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.errors import DomainError
 from app.settings import get_settings
+from app.sizes import filesize
 
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _TOP_FOLDERS = ("uploads", "runs", "models", "tmp", "keys", "logs")
@@ -23,7 +24,8 @@ class DiskFullError(DomainError):
     def __init__(self, needed_bytes: int, free_bytes: int) -> None:
         super().__init__(
             "The disk of this machine is full.",
-            why=f"{needed_bytes:,} bytes are needed and {free_bytes:,} are free.",
+            why=f"There must be {filesize(needed_bytes)} of room, and "
+            f"{filesize(free_bytes)} is free.",
             next_step="Ask the person who runs Tailor to make room, then try again.",
         )
 

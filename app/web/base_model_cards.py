@@ -60,6 +60,10 @@ class Card:
         return self.is_busy and self.model is not None and bool(self.model.cancel_requested_at)
 
     @property
+    def hub_id(self) -> str:
+        return (self.model.hub_id if self.model is not None else "") or self._entry_fact("hub_id")
+
+    @property
     def is_gated(self) -> bool:
         return bool(self._fact("gated"))
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup, escape
 
-_SIZE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -32,16 +31,6 @@ def significant(value: float, digits: int = 3) -> str:
         return "0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
     return number(round(value, places), max(0, min(places, 9)))
-
-
-def filesize(size: float) -> str:
-    """Bytes in the decimal units that people see on their disks: 1_400_000_000 -> "1.4 GB"."""
-    amount = float(size)
-    for unit in _SIZE_UNITS[:-1]:
-        if abs(amount) < 999.5:
-            return f"{_short(amount)}{_NO_BREAK}{unit}"
-        amount /= 1000
-    return f"{_short(amount)}{_NO_BREAK}{_SIZE_UNITS[-1]}"
 
 
 def duration(seconds: float) -> str:
@@ -158,9 +147,3 @@ def _time(moment: datetime, words: str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         moment.isoformat(timespec="seconds"), _day_and_minute(moment), escape(words)
     )
-
-
-def _short(amount: float) -> str:
-    if amount == round(amount) or abs(amount) >= 99.5:
-        return f"{amount:,.0f}"
-    return f"{amount:.1f}".removesuffix(".0")

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.settings import REPOSITORY_ROOT
+from app.sizes import filesize
 from app.version import VERSION
 from app.web import charts, formatting
 
@@ -71,7 +72,7 @@ def make_environment(folder: Path = TEMPLATE_FOLDER) -> Environment:
     for filter_function in (
         formatting.number,
         formatting.significant,
-        formatting.filesize,
+        filesize,
         formatting.duration,
         formatting.exact_duration,
         formatting.plural,

@@ -57,6 +57,13 @@ class TestShelf:
         assert "More ways in" not in page
         assert "More ways in" in web.client_for(ADMIN).page(SHELF)
 
+    def test_the_terms_of_a_gated_model_are_one_click_away(self, web: Web) -> None:
+        page = web.client_for(STRANGER).page(SHELF)
+        assert '<a href="https://huggingface.co/google/gemma-3-270m-it" rel="noreferrer">' in page
+        model = _downloaded(web)
+        page = web.client_for(STRANGER).page(f"{SHELF}/{model.id}")
+        assert '<a href="https://huggingface.co/a/b" rel="noreferrer">a/b</a>' in page
+
     def test_anyone_downloads_from_the_shelf_and_stops_and_continues(self, web: Web) -> None:
         client = web.client_for(STRANGER)
         answer = client.submit(f"{SHELF}/shelf/smollm2-135m/download")

@@ -131,7 +131,7 @@ def test_damaged_json_rows_cost_themselves_alone(tmp_path: Path) -> None:
     )
     assert result.pairs == [("a", "b"), ("d", "e")]
     assert result.reasons == [(2, "not_json")]
-    lines = read(tmp_path, '{"question":"a","answer":"b"}\nnope\n[1,2]\n')
+    lines = read(tmp_path, '{"question":"a","answer":"b"}\nnope\n[1,2,3]\n')
     assert lines.reasons == [(2, "not_json"), (3, "not_an_object")]
 
 

@@ -3,15 +3,19 @@
 import html
 import os
 import re
+import resource
 import time
 from pathlib import Path
 
 import pytest
 from markupsafe import escape
 
+from app.datasets.errors import UploadTooLargeError
 from app.datasets.importing import inspect_import, run_import
 from app.datasets.tables import ImportStatus
-from app.datasets.uploads import remove_abandoned_uploads
+from app.datasets.uploads import IncomingFile, remove_abandoned_uploads
+from app.sizes import filesize
+from app.storage.folders import DiskFullError
 from tests.support.uploads import MANY, all_examples, find, imported
 from tests.support.web import BASE_URL, OWNER, STRANGER, TEAMMATE, VIEWER, Client, Web
 
@@ -32,6 +36,10 @@ def _send(client: Client, url: str, content: bytes, name: str = "file.csv") -> t
     )
     body = response.json()
     return response.status_code, body["url"] if "url" in body else body["error"]["what"]
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _import_id(url: str) -> str:
@@ -116,10 +124,51 @@ def test_empty_and_too_large_files_leave_nothing(web: Web) -> None:
     object.__setattr__(web.settings, "max_upload_bytes", 1_000)
     status, what = _send(owner, url, b"x" * 2_000)
     object.__setattr__(web.settings, "max_upload_bytes", limit)
-    assert (status, what) == (413, "This file is larger than 1,000 bytes.")
+    assert (status, what) == (413, "This file is larger than 1\N{NO-BREAK SPACE}kB.")
     assert list(web.storage.path("tmp").glob("upload-*")) == []
     assert list(web.storage.path("uploads").iterdir()) == []
     assert "No examples yet" in owner.page(f"/projects/{project.id}/examples")
+
+
+def test_a_disk_that_fills_during_an_upload(web: Web) -> None:
+    project = web.project()
+    imported(web.engine, web.storage, project.id, TABLE)
+    owner = web.client_for(OWNER)
+    url = f"/projects/{project.id}/examples"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 1024**2, before[1]))
+    try:
+        status, what = _send(owner, f"{url}/upload", b"x" * (12 * 1024**2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (status, what) == (507, "The disk of this machine is full.")
+    assert list(web.storage.path("tmp").glob("upload-*")) == []
+    assert "Frage 29?" in owner.page(url)
+
+
+def test_a_full_disk_is_told_in_sizes_people_know() -> None:
+    why = DiskFullError(2_100_000_000, 400_000_000).why.replace("\N{NO-BREAK SPACE}", " ")
+    assert why == "There must be 2.1 GB of room, and 400 MB is free."
+
+
+def test_the_limit_is_named_alike_before_and_after(web: Web) -> None:
+    project = web.project()
+    owner = web.client_for(OWNER)
+    limit = filesize(web.settings.max_upload_bytes)
+    assert f"up to {limit}." in owner.page(f"/projects/{project.id}/examples")
+    incoming = IncomingFile(web.storage, web.settings.max_upload_bytes)
+    with pytest.raises(UploadTooLargeError, match=f"larger than {limit}"):
+        incoming.expect(web.settings.max_upload_bytes + 1)
+
+
+def test_pieces_of_long_texts_are_counted_as_pieces(web: Web) -> None:
+    project = web.project()
+    rows = "".join(f"{number}. {'A sentence of five words. ' * 150}\n" for number in range(3))
+    entry = imported(web.engine, web.storage, project.id, f"text\n{rows}")
+    page = plain(web.client_for(OWNER).page(f"/projects/{project.id}/imports/{entry.id}"))
+    assert entry.report is not None
+    assert entry.report["added"] > 3
+    assert f"3 rows became {entry.report['added'] + entry.report['duplicates']} pieces" in page
 
 
 def test_what_a_killed_process_left_is_removed_after_an_hour(web: Web) -> None:

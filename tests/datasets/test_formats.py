@@ -259,3 +259,34 @@ def test_values_that_are_no_text(tmp_path: Path) -> None:
     assert result.pairs == [("q", "3.1"), ("r", "true"), ("zero", "ab")]
     assert result.reasons == [(3, "empty_answer")]
     assert _kinds(result) == {"str"}
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_pairs_without_names(tmp_path: Path, *, lines: bool) -> None:
+    rows = [["Question", "Answer"], *map(list, PAIRS), ["one", "two", "three"]]
+    result = read(tmp_path, json_lines(rows) if lines else json.dumps(rows))
+    assert result.pairs == PAIRS
+    assert result.reasons == [(1, "column_names"), (4, "not_an_object")]
+
+
+def test_every_list_of_a_json_file_is_read(tmp_path: Path) -> None:
+    first, second = ({"question": question, "answer": answer} for question, answer in PAIRS)
+    whole = {"tags": ["a", {"b": 1}], "train": [first], "about": {"x": [1]}, "test": [second]}
+    result = read(tmp_path, json.dumps(whole))
+    assert result.pairs == PAIRS
+    assert result.left_out == []
+
+
+def test_a_json_file_that_ends_between_its_lists(tmp_path: Path) -> None:
+    result = read(tmp_path, '{"train": [{"question": "Hi?", "answer": "There"}], "te')
+    assert result.pairs == [("Hi?", "There")]
+    assert result.reasons == [(2, "file_ends_inside")]
+
+
+def test_conversations_and_pairs_in_one_file(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "There"}]
+    result = read(
+        tmp_path, json_lines([{"messages": turns}, {"prompt": "Yo?", "completion": "Man"}])
+    )
+    assert result.pairs == [("Hi?", "There"), ("Yo?", "Man")]
+    assert result.left_out == []

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from app.sizes import filesize
 from app.web import formatting
 
 NOW = datetime(2026, 11, 23, 20, 35, tzinfo=UTC)
@@ -57,7 +58,7 @@ def test_significant(value: float, expected: str) -> None:
     ],
 )
 def test_filesize(size: float, expected: str) -> None:
-    assert plain(formatting.filesize(size)) == expected
+    assert plain(filesize(size)) == expected
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,22 @@ def propose_roles(columns: list[ColumnSurvey]) -> list[ColumnRole]:
             for group, column in zip(groups, columns, strict=True)
         ]
         roles[conversations[0]] = ColumnRole.CONVERSATION
+        if columns[conversations[0]].filled < columns[conversations[0]].rows:
+            roles = _with_pairs_beside(roles, _roles_by_name(columns, groups))
         return roles
     roles = _roles_by_name(columns, groups)
     if ColumnRole.QUESTION in roles and ColumnRole.ANSWER in roles:
         return roles
     return _roles_by_contents(columns, groups, roles)
+
+
+def _with_pairs_beside(roles: list[ColumnRole], named: list[ColumnRole]) -> list[ColumnRole]:
+    """Add questions and answers for the rows that hold no conversation, if both have a column."""
+    if ColumnRole.QUESTION not in named or ColumnRole.ANSWER not in named:
+        return roles
+    return [
+        pair if role is ColumnRole.IGNORE else role for role, pair in zip(roles, named, strict=True)
+    ]
 
 
 def _roles_by_name(columns: list[ColumnSurvey], groups: list[str]) -> list[ColumnRole]:

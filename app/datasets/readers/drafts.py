@@ -66,8 +66,10 @@ def _drafts(record: Record, mapping: Mapping) -> Iterator[Draft]:
     for role, value in zip(mapping.roles, record.values, strict=False):
         by_role.setdefault(role, []).append(value)
     instructions = _joined(by_role.get(ColumnRole.INSTRUCTIONS, []))
-    if ColumnRole.CONVERSATION in by_role:
-        yield _from_conversation(record.row, by_role[ColumnRole.CONVERSATION][0], instructions)
+    conversation = by_role.get(ColumnRole.CONVERSATION, [None])[0]
+    # A file may hold conversations in some rows, and a question with its answer in others.
+    if conversation or (ColumnRole.CONVERSATION in by_role and ColumnRole.ANSWER not in by_role):
+        yield _from_conversation(record.row, conversation, instructions)
         return
     clean = text_of_html if mapping.strips_html else str
     if ColumnRole.PASSAGE in by_role:

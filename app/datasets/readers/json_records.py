@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from app.datasets.readers.column_names import is_known_name
 from app.datasets.readers.json_stream import (
     BrokenValueError,
     EndsInsideError,
@@ -61,11 +62,13 @@ def _read_values(source: Source, plan: Plan) -> Iterator[tuple[int, Object] | Le
         values = JsonStream(stream)
         closing = ""
         if plan.list_name:
-            _go_to_list(values, plan.list_name)
-        if values.peek() == "[":
-            values.pass_one()
-            closing = "]"
-        for row, value in enumerate(values.items(closing), start=1):
+            found = _rows_of_members(values)
+        else:
+            if values.peek() == "[":
+                values.pass_one()
+                closing = "]"
+            found = values.items(closing)
+        for row, value in enumerate(found, start=1):
             if isinstance(value, EndsInsideError):
                 yield LeftOut(row, shortened(value.beginning), Reason.FILE_ENDS_INSIDE)
             elif isinstance(value, BrokenValueError):
@@ -74,16 +77,31 @@ def _read_values(source: Source, plan: Plan) -> Iterator[tuple[int, Object] | Le
                 yield _as_object(row, value)
 
 
-def _go_to_list(values: JsonStream, name: str) -> None:
-    """Go to the list that is the member `name` of the object that begins here."""
+def _rows_of_members(values: JsonStream) -> Iterator[Any]:
+    """Yield what stands in all lists of objects that are members of the object that begins here.
+
+    Where the text ends too early, the EndsInsideError itself is yielded.
+    """
     values.pass_over("{")
-    while values.peek() == '"':
-        member = values.value()
-        values.pass_over(":")
-        if member == name and values.peek() == "[":
-            return
-        values.skip_value()
-        values.pass_over(",")
+    try:
+        while values.peek() == '"':
+            member = values.value()
+            values.pass_over(":")
+            if values.peek() == "[":
+                values.pass_one()
+                if values.peek() == "{" and str(member).lower() not in _TURN_LISTS:
+                    yield from values.items()
+                while values.peek() not in ("]", ""):
+                    values.skip_value()
+                    values.pass_over(",")
+                values.pass_one()
+            else:
+                values.skip_value()
+            values.pass_over(",")
+    except BrokenValueError as broken:
+        yield EndsInsideError(broken.beginning)
+    except EndsInsideError as ends:
+        yield ends
 
 
 def _read_lines(source: Source, plan: Plan) -> Iterator[tuple[int, Object] | LeftOut]:
@@ -111,6 +129,10 @@ def _as_object(row: int, value: object) -> tuple[int, Object] | LeftOut:
         return row, {"text": value}
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         return row, {"messages": value}
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) for v in value):
+        if all(map(is_known_name, value)):
+            return LeftOut(row, shortened(", ".join(value)), Reason.COLUMN_NAMES)
+        return row, {"question": value[0], "answer": value[1]}
     return LeftOut(row, shortened(value), Reason.NOT_AN_OBJECT)
 
 

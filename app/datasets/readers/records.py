@@ -49,6 +49,7 @@ class Reason(StrEnum):
     TOO_MANY_CELLS = "too_many_cells"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
+    COLUMN_NAMES = "column_names"
     NESTED_TOO_DEEPLY = "nested_too_deeply"
     FILE_ENDS_INSIDE = "file_ends_inside"
     EXACT_COPY = "exact_copy"
@@ -88,7 +89,7 @@ class Plan:
     columns: list[str] = field(default_factory=list)
     sheet: int = 0
     list_name: str = ""
-    """The member of a JSON object whose list holds the rows; empty if the list is the file."""
+    """A member of a JSON object whose lists hold the rows; empty if the list is the file."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

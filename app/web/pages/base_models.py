@@ -248,6 +248,7 @@ def _cards(session: Session, settings: Settings, user: User) -> dict[str, Any]:
         "is_offline": settings.offline,
         "is_admin": user.is_admin,
         "has_token": secrets.has_hub_token(session),
+        "hub_url": settings.hub_url,
     }
 
 
@@ -262,7 +263,6 @@ def _shelf_page(
 ) -> HTMLResponse:
     context = {
         **_cards(session, settings, user),
-        "hub_url": settings.hub_url,
         "model_folders": settings.model_folders,
         "form": form,
         "error": error,
@@ -281,6 +281,7 @@ def _model_page(
 ) -> HTMLResponse:
     context = {
         "card": card_of(user, shelf(settings), model),
+        "hub_url": settings.hub_url,
         "is_admin": user.is_admin,
         "error": error,
     }
