@@ -73,6 +73,10 @@ _NOTES: Final = {
     "them, save it as a file of its own.",
     "sorting": "This looks like sorting into {kinds:,} kinds: short answers that come again "
     "and again. The model will learn to name the kind.",
+    "numbers": "{count:,} cells hold just a number or a date. Only its value is read, not how "
+    "Excel shows it: “4.90 €” is read as 4.9. To keep the form, make such columns text in Excel.",
+    "one_numbers": "One cell holds just a number or a date. Only its value is read, not how Excel "
+    "shows it: “4.90 €” is read as 4.9. To keep the form, make such a cell text in Excel.",
     "one_broken_bytes": "One damaged character was found. Its row is left out and listed in the "
     "report.",
     "one_formulas": "One cell holds a formula. Its last calculated result is used.",

@@ -1,6 +1,8 @@
 """Nothing is offered that was not really loaded and did not really speak."""
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -25,6 +27,18 @@ def _registered(workshop: Workshop, folder: Path) -> str:
         )
         repository.add(session, model)
         return model.id
+
+
+def test_weights_beyond_the_free_memory_are_not_loaded(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path)
+    with (tmp_path / "more.safetensors").open("wb") as sparse:
+        sparse.truncate(1 << 42)
+    answer = subprocess.run(
+        [sys.executable, "-m", "worker.base_model_check.main", str(tmp_path), "60"],
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(answer.stdout)["problem"] == "memory"
 
 
 def test_the_starter_from_the_hub_to_ready(workshop: Workshop) -> None:

@@ -1,7 +1,7 @@
 """Every format is recognised by its content and read rightly."""
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import openpyxl
@@ -290,3 +290,21 @@ def test_conversations_and_pairs_in_one_file(tmp_path: Path) -> None:
     )
     assert result.pairs == [("Hi?", "There"), ("Yo?", "Man")]
     assert result.left_out == []
+
+
+def test_numbers_of_a_workbook_have_no_exponents_and_the_loss_of_their_form_is_said(
+    tmp_path: Path,
+) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    values = (4.9, 12345678901234567890, 0.00000012, timedelta(hours=30), 7)
+    for row in (("Question", "Answer"), *((f"How much is {value}?", value) for value in values)):
+        book.active.append(row)
+    path = tmp_path / "prices.xlsx"
+    book.save(path)
+    result = read_path(path)
+    answers = [answer for _, answer in result.pairs]
+    assert answers[:1] + answers[2:] == ["4.9", "0.00000012", "30:00:00", "7"]
+    assert answers[1].isdigit()
+    assert len(answers[1]) == 20
+    assert any("“4.90 €” is read as 4.9" in note for note in note_sentences(result.understood))

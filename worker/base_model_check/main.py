@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from worker.free_memory import free_ram_bytes
+
 _WORDS = 16
 _GREETING = "Hello, how are you?"
 _MOST_DETAILS = 4000
@@ -57,6 +59,7 @@ def _loaded(problem: str, loader: Any, folder: Path, **options: object) -> Any: 
 def _loaded_model(folder: Path) -> Any:  # noqa: ANN401
     from transformers import AutoModelForCausalLM
 
+    _require_memory(folder)
     model, report = _loaded(
         "weights",
         AutoModelForCausalLM,
@@ -69,6 +72,25 @@ def _loaded_model(folder: Path) -> Any:  # noqa: ANN401
         # The library would fill them with noise and say so in a log that nobody reads.
         raise CheckError("incomplete")
     return model.eval()
+
+
+def _require_memory(folder: Path) -> None:
+    """Refuse weights that do not fit, before other programs on this machine suffer from them.
+
+    Raises:
+        CheckError: "memory".
+    """
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if weights > free_ram_bytes():
+        raise CheckError("memory")
+
+
+def _be_ended_first() -> None:
+    """If memory runs out all the same, this process is the one that the system ends."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    except OSError:
+        return  # No Linux, or a container without this file: only the order is lost.
 
 
 def _prompt(folder: Path) -> list[int]:
@@ -107,6 +129,7 @@ def _say(tokenizer: Any, model: Any, ids: list[int]) -> str:  # noqa: ANN401
 
 def main() -> None:
     folder, seconds = Path(sys.argv[1]), int(sys.argv[2])
+    _be_ended_first()
     # Threads count together, so the limit on processor time is the wall time times the cores.
     limit = seconds * (os.cpu_count() or 1)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))

@@ -20,6 +20,7 @@ from app.datasets.readers.records import (
     FileFormat,
     Item,
     LeftOut,
+    Plan,
     Reason,
     Record,
     shortened,
@@ -171,19 +172,10 @@ def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[
     ]
     if any(column.with_html >= max(1, 0.05 * column.filled) for column in texts):
         notes.append({"code": "html", "count": max(column.with_html for column in texts)})
-    passages = used.get(ColumnRole.PASSAGE, [])
-    if passages and passages[0].longest > PASSAGE_CHARACTERS:
-        notes.append(
-            {
-                "code": "long_passages",
-                "characters": passages[0].longest,
-                "limit": PASSAGE_CHARACTERS,
-            }
-        )
-    if passages:
-        is_single = len([column for column in survey.columns if column.filled]) == 1
-        is_table = plan.format in {FileFormat.DELIMITED, FileFormat.SPREADSHEET}
-        notes.append({"code": "one_column" if is_single and is_table else "passages"})
+    numbers = sum(column.numbers for column in texts)
+    if plan.format is FileFormat.SPREADSHEET and numbers:
+        notes.append({"code": "numbers", "count": numbers})
+    notes += _passage_notes(found.plan, survey, used.get(ColumnRole.PASSAGE, []))
     if all(role is ColumnRole.IGNORE for role in roles):
         notes.append({"code": "no_text_column"})
     if survey.left_out and survey.first_left_out:
@@ -195,6 +187,26 @@ def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[
                 "reason": survey.first_left_out.reason,
             }
         )
+    return notes
+
+
+def _passage_notes(
+    plan: Plan, survey: _Survey, passages: list[ColumnSurvey]
+) -> list[dict[str, Any]]:
+    if not passages:
+        return []
+    notes: list[dict[str, Any]] = []
+    if passages[0].longest > PASSAGE_CHARACTERS:
+        notes.append(
+            {
+                "code": "long_passages",
+                "characters": passages[0].longest,
+                "limit": PASSAGE_CHARACTERS,
+            }
+        )
+    is_single = len([column for column in survey.columns if column.filled]) == 1
+    is_table = plan.format in {FileFormat.DELIMITED, FileFormat.SPREADSHEET}
+    notes.append({"code": "one_column" if is_single and is_table else "passages"})
     return notes
 
 

@@ -1,7 +1,8 @@
 """Excel workbooks (.xlsx)."""
 
 from collections.abc import Iterator
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
@@ -77,10 +78,15 @@ def _as_text(cell: Any) -> str:  # noqa: ANN401 (a cell is anything)
     if isinstance(cell, bool):
         return "TRUE" if cell else "FALSE"
     if isinstance(cell, float):
-        return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+        # As people write it: no exponents, and no more digits than Excel itself keeps.
+        text = f"{Decimal(repr(cell)):f}"
+        return text.removesuffix(".0")
     if isinstance(cell, datetime):
         is_day = cell.time() == time()
         return cell.date().isoformat() if is_day else cell.isoformat(sep=" ", timespec="minutes")
+    if isinstance(cell, timedelta):
+        minutes, seconds = divmod(round(cell.total_seconds()), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     if isinstance(cell, date | time):
         return cell.isoformat()
     return str(cell)
