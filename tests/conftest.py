@@ -14,6 +14,7 @@ from tests.support import databases, services
 from tests.support.web import Web, running_web
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
+_ONE_PROCESS_EACH = ("chat", "inference")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,6 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items
         if not (item.get_closest_marker("one_database") and "[postgresql" in item.name)
     ]
+    for item in items:
+        # Their chat server and what was trained for it are made once, not in each test process.
+        if item.path.parent.name in _ONE_PROCESS_EACH:
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     missing = []
     if not os.environ.get("TAILOR_TEST_CHROMIUM"):
         missing.append("browser")

@@ -1,10 +1,14 @@
 """What stands under an answer: who gave it, as far as the chat server said so."""
 
+import pytest
+
 from app.chat.tables import ChatReply
 from tests.chat.test_conversations import QUESTION, answers_on, begin
 from tests.support.chat import ChatWeb
 from tests.support.inference import TEAPOT
 from tests.support.web import OWNER
+
+pytestmark = pytest.mark.one_database
 
 UNSAID = "did not say which files gave this answer"
 OTHER = "not the answer of the model that was asked"

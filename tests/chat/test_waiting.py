@@ -19,6 +19,8 @@ from tests.support.waiting import wait_until
 from tests.support.web import OWNER, Web, running_web
 from worker.inference.engine import MOST_RUNNING, MOST_WAITING
 
+pytestmark = pytest.mark.one_database
+
 LONG = {"question": "Go on.", "version": "", "max_tokens": "2048"}
 
 
