@@ -16,6 +16,8 @@ from tests.support.services import free_port
 from tests.support.waiting import wait_until
 from tests.support.web import OWNER, Web
 
+pytestmark = pytest.mark.one_database
+
 MEGABYTE = 1_000_000
 # Not ru_maxrss: that one begins with the size of the process that started the child.
 _MEASURED_CHILD = """
@@ -23,7 +25,6 @@ import sys
 from pathlib import Path
 from app.datasets.readers.child import main
 
-pytestmark = pytest.mark.one_database
 main(sys.argv[1:])
 lines = Path("/proc/self/status").read_text().splitlines()
 print(next(line.split()[1] for line in lines if line.startswith("VmHWM:")), file=sys.stderr)
