@@ -11,6 +11,8 @@ _REASONS: Final = {
     Reason.NO_QUESTION: "There is an answer without a question before it.",
     Reason.NO_ANSWER: "There is no answer in it.",
     Reason.NOT_A_CONVERSATION: "It is not a conversation of questions and answers.",
+    Reason.NOT_TO_BE_LEARNED: "An answer in it is marked not to be learned (weight 0), and a "
+    "conversation is learned whole.",
     Reason.USES_TOOLS: "It uses tools, which Tailor does not learn.",
     Reason.USES_PICTURES: "It holds pictures or sound; Tailor learns text.",
     Reason.TOO_LONG: "It is longer than 200,000 characters.",

@@ -162,6 +162,26 @@ def test_openai_messages(tmp_path: Path) -> None:
     assert result.reasons == [(2, "no_question"), (4, "no_answer"), (5, "uses_tools")]
 
 
+def test_answers_that_are_marked_not_to_be_learned(tmp_path: Path) -> None:
+    def conversation(*weights: int | None) -> dict[str, object]:
+        messages: list[dict[str, object]] = []
+        for number, weight in enumerate(weights):
+            messages.append({"role": "user", "content": f"q{number}"})
+            mark = {} if weight is None else {"weight": weight}
+            messages.append({"role": "assistant", "content": f"a{number}", **mark})
+        return {"messages": messages}
+
+    rows = [
+        conversation(None, 1),
+        conversation(1, 0),
+        conversation(0, 1),
+        conversation(0),
+    ]
+    result = read(tmp_path, json_lines(rows))
+    assert result.pairs == [("q1", "a1"), ("q0", "a0")]
+    assert result.reasons == [(3, "not_to_be_learned"), (4, "not_to_be_learned")]
+
+
 def test_prompt_and_completion(tmp_path: Path) -> None:
     rows = [{"prompt": f"p{i}", "completion": f"c{i}"} for i in range(3)]
     assert read(tmp_path, json_lines(rows)).pairs == [(f"p{i}", f"c{i}") for i in range(3)]

@@ -49,7 +49,8 @@ def read_conversation(value: Any) -> Conversation:  # noqa: ANN401 (JSON is anyt
 
     The last answer and the question before it become the example, all before them its earlier
     turns. What follows the last answer, and a greeting before the first question, is no part of
-    any question and answer and is left away.
+    any question and answer and is left away; so is an answer at the end whose weight is 0, which
+    is OpenAI's mark for what is not to be learned.
 
     Raises:
         NoExampleError: if it holds no question with an answer.
@@ -58,7 +59,7 @@ def read_conversation(value: Any) -> Conversation:  # noqa: ANN401 (JSON is anyt
         raise NoExampleError(Reason.NOT_A_CONVERSATION)
     system: list[str] = []
     turns: list[Turn] = []
-    for message in value:
+    for message in _to_be_learned(value):
         role, content = _role_and_content(message)
         if role == "system":
             system.append(content)
@@ -67,6 +68,30 @@ def read_conversation(value: Any) -> Conversation:  # noqa: ANN401 (JSON is anyt
         else:
             turns.append({"role": role, "content": content})
     return _split(_question_to_answer(turns), "\n\n".join(filter(None, system)))
+
+
+def _to_be_learned(messages: list[Any]) -> list[Any]:
+    """Return the messages up to the last answer that is to be learned.
+
+    All answers of a conversation are learned, so one that is marked in its middle leaves all out.
+    """
+    marked = [place for place, message in enumerate(messages) if _is_weightless(message)]
+    if not marked:
+        return messages
+    answers = [
+        place
+        for place, message in enumerate(messages)
+        if isinstance(message, dict) and message.get("role") == "assistant"
+    ]
+    learned = [place for place in answers if place not in marked]
+    if not learned or marked[0] < learned[-1]:
+        raise NoExampleError(Reason.NOT_TO_BE_LEARNED)
+    return messages[: learned[-1] + 1]
+
+
+def _is_weightless(message: Any) -> bool:  # noqa: ANN401 (JSON is anything)
+    # Numbers come as they are written, see json_stream.
+    return isinstance(message, dict) and str(message.get("weight", "1")) in {"0", "0.0"}
 
 
 def read_history(value: Any) -> list[Turn]:  # noqa: ANN401 (JSON is anything)

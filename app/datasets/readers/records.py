@@ -39,6 +39,7 @@ class Reason(StrEnum):
     NO_QUESTION = "no_question"
     NO_ANSWER = "no_answer"
     NOT_A_CONVERSATION = "not_a_conversation"
+    NOT_TO_BE_LEARNED = "not_to_be_learned"
     USES_TOOLS = "uses_tools"
     USES_PICTURES = "uses_pictures"
     TOO_LONG = "too_long"
