@@ -22,4 +22,4 @@ export TAILOR_TEST_CHROMIUM=$chromium
 # Much of a test is waiting, so three test processes with one computing thread each keep both cores
 # of a small machine busy.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
-exec .venv/bin/python -m pytest -n "${TAILOR_TEST_PROCESSES:-3}" --dist loadgroup "$@"
+exec .venv/bin/python -m pytest -n "${TAILOR_TEST_PROCESSES:-3}" --dist loadscope "$@"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -11,10 +12,10 @@ from sqlalchemy.orm import Session
 from app.database.session import new_session
 from app.storage.folders import Storage
 from tests.support import databases, services
+from tests.support.scheduling import SharingScheduler
 from tests.support.web import Web, running_web
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
-_ONE_PROCESS_EACH = ("chat", "inference")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if left_out and os.environ.get("CI"):
         raise pytest.UsageError("In CI nothing may be left out. " + " ".join(left_out))
     config.stash[_LEFT_OUT] = left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 (untyped)
+    return SharingScheduler(config, log)
 
 
 def pytest_terminal_summary(
@@ -48,10 +54,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items
         if not (item.get_closest_marker("one_database") and "[postgresql" in item.name)
     ]
-    for item in items:
-        # Their chat server and what was trained for it are made once, not in each test process.
-        if item.path.parent.name in _ONE_PROCESS_EACH:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     missing = []
     if not os.environ.get("TAILOR_TEST_CHROMIUM"):
         missing.append("browser")

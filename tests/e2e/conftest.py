@@ -13,9 +13,6 @@ from tests.support.house import House
 from tests.support.running_tailor import running_tailor
 from tests.support.services import REDIS_VARIABLE
 
-# The tests of one Tailor stay in one test process, so that it is started once.
-EMBEDDED = pytest.param("embedded", marks=pytest.mark.xdist_group("tailor-embedded"))
-SERVERS = pytest.param("servers", marks=pytest.mark.xdist_group("tailor-servers"))
 REDIS_DATABASE = 14
 
 
@@ -55,7 +52,7 @@ def _open(browser: Browser, data_dir: Path, environment: dict[str, str]) -> Iter
         yield house
 
 
-@pytest.fixture(scope="session", params=[EMBEDDED, SERVERS])
+@pytest.fixture(scope="session", params=["embedded", "servers"])
 def house(request: pytest.FixtureRequest) -> House:
     """Each Tailor in turn."""
     found: House = request.getfixturevalue(request.param)

@@ -14,7 +14,6 @@ from tests.support.maker import Maker, maker_at
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(1200),
-    pytest.mark.xdist_group("tailor-embedded"),
 ]
 
 CANARY = "<img src=x onerror=alert(1)><script>alert(2)</script>"

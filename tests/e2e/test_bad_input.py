@@ -8,7 +8,6 @@ from tests.support.house import House
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("tailor-embedded"),
 ]
 
 _GOOD = "Question,Answer\n" + "".join(f"How many {n}?,There are {n}.\n" for n in range(3))

@@ -13,7 +13,6 @@ from tests.support.waiting import wait_until
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("tailor-embedded"),
 ]
 
 _CHAT_SERVER = r"worker\.inference\.main|app\.cli inference"

@@ -12,7 +12,6 @@ from tests.support.waiting import wait_until
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("tailor-embedded"),
 ]
 
 _PASTED = "\n".join(

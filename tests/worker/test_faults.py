@@ -270,6 +270,7 @@ def test_a_poison_run_does_not_stop_the_others(tailor: Tailor) -> None:
     assert worker.is_alive
 
 
+@pytest.mark.slow
 def test_a_worker_is_known_to_be_there(tailor: Tailor) -> None:
     def is_there() -> bool:
         with transaction(tailor.engine, read_only=True) as session:
