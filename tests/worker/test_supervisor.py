@@ -408,7 +408,8 @@ def _train_through_an_outage(
     proxy = None if engine.dialect.name == "sqlite" else Proxy(engine.url.port or 5432)
     url = engine.url if proxy is None else engine.url.set(host="127.0.0.1", port=proxy.port)
     workers_engine = build_engine(url.render_as_string(hide_password=False))
-    sweeper = Sweeper(workers_engine, storage, seconds=0.5)
+    # As often as in real life: who holds a run needs a moment to speak after an outage.
+    sweeper = Sweeper(workers_engine, storage)
     run_id = queue_run(engine, storage, project_id, {"steps": 60, "step_seconds": 0.05})
     with Worker(workers_engine, storage) as worker:
         wait_until(lambda: get_run(engine, run_id).step > 2, timeout=60, what="a few steps")
