@@ -142,6 +142,17 @@ def test_json_nested_without_end(tmp_path: Path) -> None:
     assert _problem(tmp_path, "[" * 200_000)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"ids":[1,2},"data":[{"question":"q","answer":"a"}]}',
+        '{"data":[{"question":"q","answer":"a"}],"ids":[1,2}',
+    ],
+)
+def test_a_list_that_ends_with_the_wrong_bracket_is_passed(tmp_path: Path, content: str) -> None:
+    assert read(tmp_path, content).pairs == [("q", "a")]
+
+
 def test_a_number_of_a_million_digits(tmp_path: Path) -> None:
     digits = "9" * 100_000
     assert read(tmp_path, f'{{"question":"q","answer":{digits}}}\n').pairs == [("q", digits)]

@@ -182,6 +182,14 @@ def test_answers_that_are_marked_not_to_be_learned(tmp_path: Path) -> None:
     assert result.reasons == [(3, "not_to_be_learned"), (4, "not_to_be_learned")]
 
 
+def test_a_weight_at_a_question_says_nothing_about_the_answer(tmp_path: Path) -> None:
+    messages = [
+        {"role": "user", "content": "q", "weight": 0},
+        {"role": "assistant", "content": "a", "weight": 1},
+    ]
+    assert read(tmp_path, json_lines([{"messages": messages}])).pairs == [("q", "a")]
+
+
 def test_prompt_and_completion(tmp_path: Path) -> None:
     rows = [{"prompt": f"p{i}", "completion": f"c{i}"} for i in range(3)]
     assert read(tmp_path, json_lines(rows)).pairs == [(f"p{i}", f"c{i}") for i in range(3)]
@@ -317,14 +325,14 @@ def test_numbers_of_a_workbook_have_no_exponents_and_the_loss_of_their_form_is_s
 ) -> None:
     book = openpyxl.Workbook()
     assert book.active is not None
-    values = (4.9, 12345678901234567890, 0.00000012, timedelta(hours=30), 7)
+    values = (4.9, 12345678901234567890, 0.00000012, timedelta(hours=30), 7, 0.1 + 0.2)
     for row in (("Question", "Answer"), *((f"How much is {value}?", value) for value in values)):
         book.active.append(row)
     path = tmp_path / "prices.xlsx"
     book.save(path)
     result = read_path(path)
     answers = [answer for _, answer in result.pairs]
-    assert answers[:1] + answers[2:] == ["4.9", "0.00000012", "30:00:00", "7"]
+    assert answers[:1] + answers[2:] == ["4.9", "0.00000012", "30:00:00", "7", "0.3"]
     assert answers[1].isdigit()
     assert len(answers[1]) == 20
     assert any("“4.90 €” is read as 4.9" in note for note in note_sentences(result.understood))

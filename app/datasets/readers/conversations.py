@@ -75,23 +75,23 @@ def _to_be_learned(messages: list[Any]) -> list[Any]:
 
     All answers of a conversation are learned, so one that is marked in its middle leaves all out.
     """
-    marked = [place for place, message in enumerate(messages) if _is_weightless(message)]
-    if not marked:
-        return messages
     answers = [
         place
         for place, message in enumerate(messages)
         if isinstance(message, dict) and message.get("role") == "assistant"
     ]
+    marked = [place for place in answers if _is_weightless(messages[place])]
+    if not marked:
+        return messages
     learned = [place for place in answers if place not in marked]
     if not learned or marked[0] < learned[-1]:
         raise NoExampleError(Reason.NOT_TO_BE_LEARNED)
     return messages[: learned[-1] + 1]
 
 
-def _is_weightless(message: Any) -> bool:  # noqa: ANN401 (JSON is anything)
+def _is_weightless(answer: dict[str, Any]) -> bool:
     # Numbers come as they are written, see json_stream.
-    return isinstance(message, dict) and str(message.get("weight", "1")) in {"0", "0.0"}
+    return str(answer.get("weight", "1")) in {"0", "0.0"}
 
 
 def read_history(value: Any) -> list[Turn]:  # noqa: ANN401 (JSON is anything)

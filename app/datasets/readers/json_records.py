@@ -91,7 +91,8 @@ def _rows_of_members(values: JsonStream) -> Iterator[Any]:
                 values.pass_one()
                 if values.peek() == "{" and str(member).lower() not in _TURN_LISTS:
                     yield from values.items()
-                while values.peek() not in ("]", ""):
+                # A bracket of the wrong kind ends the list too: skipping would stand still at it.
+                while values.peek() not in ("]", "}", ""):
                     values.skip_value()
                     values.pass_over(",")
                 values.pass_one()

@@ -79,7 +79,7 @@ def _as_text(cell: Any) -> str:  # noqa: ANN401 (a cell is anything)
         return "TRUE" if cell else "FALSE"
     if isinstance(cell, float):
         # As people write it: no exponents, and no more digits than Excel itself keeps.
-        text = f"{Decimal(repr(cell)):f}"
+        text = f"{Decimal(f'{cell:.15g}'):f}"
         return text.removesuffix(".0")
     if isinstance(cell, datetime):
         is_day = cell.time() == time()
