@@ -42,8 +42,12 @@ class _Follower:
         if state not in {self._state, "done"}:
             self._state = state
             events.append(_event("state", {"side": self._side, "state": state}))
-        if len(text) > self._position:
-            news = {"side": self._side, "text": text[self._position :], "position": len(text)}
+        begins_anew = len(text) < self._position
+        if begins_anew:
+            # What was sent as the answer turned out to be a thought: its end mark came alone.
+            self._position = 0
+        if begins_anew or len(text) > self._position:
+            news = {"side": self._side, "text": text[self._position :], "begins_anew": begins_anew}
             events.append(_event("text", news))
             self._position = len(text)
         self.is_done = snapshot.state == "done"

@@ -191,7 +191,7 @@ function readAnswers(article) {
       });
     on("ping", () => {});
     on("state", ({ side, state }) => showState(boxOf(article, side), state));
-    on("text", ({ side, text }) => addText(article, boxOf(article, side), text));
+    on("text", ({ side, ...news }) => addText(article, boxOf(article, side), news));
     on("end", () => end(resolve));
     source.addEventListener("error", async () => {
       await reloadIfRefused(source);
@@ -210,10 +210,12 @@ function showState(box, state) {
   if (state !== "writing") say(`${nameOf(box)}: ${waitingWords[state] ?? ""}`);
 }
 
-function addText(article, box, text) {
+function addText(article, box, { text, begins_anew: beginsAnew }) {
   box.querySelector("[data-answer-waiting]")?.remove();
   const follows = isInSight(article);
-  box.querySelector("[data-answer-text]").append(text);
+  const answer = box.querySelector("[data-answer-text]");
+  if (beginsAnew) answer.replaceChildren();
+  answer.append(text);
   if (follows) article.scrollIntoView({ block: "nearest" });
 }
 
