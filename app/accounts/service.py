@@ -26,7 +26,7 @@ from app.accounts.links import (
     withdraw_link,
 )
 from app.accounts.passwords import check_strength, hash_password, verify_password
-from app.accounts.sign_in import forget_failures, normal_email
+from app.accounts.sign_in import forget_failures, normal_email, thing
 from app.accounts.tables import OneTimeLink, User
 from app.audit.service import Action, Thing, identify, record
 from app.settings import Settings
@@ -96,7 +96,7 @@ def add_user_by_hand(
 ) -> User:
     """Add a person, for the one who runs Tailor."""
     user = add_user(session, email=email, name=name, password=password, is_admin=is_admin)
-    record(session, Action.PERSON_ADDED, _this(user), administrator=is_admin)
+    record(session, Action.PERSON_ADDED, thing(user), administrator=is_admin)
     return user
 
 
@@ -123,7 +123,7 @@ def complete_setup(session: Session, token: str, person: NewPerson) -> User:
     )
     use_link(session, link)
     identify(session, user.id, user.name)
-    record(session, Action.SET_UP, _this(user))
+    record(session, Action.SET_UP, thing(user))
     return user
 
 
@@ -155,7 +155,7 @@ def accept_invitation(
     )
     use_link(session, link)
     identify(session, user.id, user.name)
-    record(session, Action.INVITATION_ACCEPTED, _this(user), administrator=link.makes_admin)
+    record(session, Action.INVITATION_ACCEPTED, thing(user), administrator=link.makes_admin)
     return user
 
 
@@ -166,7 +166,7 @@ def withdraw_invitation(session: Session, link_id: str) -> None:
 
 def withdraw_reset_link(session: Session, link_id: str) -> None:
     user = person(session, withdraw_link(session, RESET, link_id).user_id or "")
-    record(session, Action.RESET_LINK_WITHDRAWN, _this(user))
+    record(session, Action.RESET_LINK_WITHDRAWN, thing(user))
 
 
 def reset_link(session: Session, maker: User, user_id: str) -> tuple[User, str]:
@@ -175,7 +175,7 @@ def reset_link(session: Session, maker: User, user_id: str) -> tuple[User, str]:
     repository.delete_open_links(session, RESET, user_id=user.id)
     link = OneTimeLink(purpose=RESET, user_id=user.id, created_by_id=maker.id)
     token = make_link(session, link)
-    record(session, Action.RESET_LINK_MADE, _this(user))
+    record(session, Action.RESET_LINK_MADE, thing(user))
     return user, token
 
 
@@ -198,7 +198,7 @@ def use_reset_link(
     use_link(session, link)
     _set_password(session, user, password, password_hash=password_hash)
     identify(session, user.id, user.name)
-    record(session, Action.PASSWORD_RESET, _this(user))
+    record(session, Action.PASSWORD_RESET, thing(user))
     return user
 
 
@@ -208,7 +208,7 @@ def reset_password(session: Session, *, email: str, password: str) -> User:
     if user is None:
         raise UnknownPersonError
     _set_password(session, user, password)
-    record(session, Action.PASSWORD_RESET, _this(user))
+    record(session, Action.PASSWORD_RESET, thing(user))
     return user
 
 
@@ -248,7 +248,7 @@ def change_password(
     _set_password(
         session, user, change.new, keep_session_id=session_id, password_hash=change.new_hash
     )
-    record(session, Action.PASSWORD_CHANGED, _this(user))
+    record(session, Action.PASSWORD_CHANGED, thing(user))
 
 
 def change_name(session: Session, user_id: str, name: str) -> None:
@@ -272,7 +272,7 @@ def set_administrator(session: Session, user_id: str, *, is_admin: bool) -> User
     user.is_admin = is_admin
     session.flush()
     action = Action.MADE_ADMINISTRATOR if is_admin else Action.ADMINISTRATOR_NO_LONGER
-    record(session, action, _this(user))
+    record(session, action, thing(user))
     return user
 
 
@@ -289,12 +289,8 @@ def set_active(session: Session, user_id: str, *, is_active: bool) -> User:
         repository.delete_links_of_maker(session, user.id)
     user.is_active = is_active
     session.flush()
-    record(session, Action.SWITCHED_ON if is_active else Action.SWITCHED_OFF, _this(user))
+    record(session, Action.SWITCHED_ON if is_active else Action.SWITCHED_OFF, thing(user))
     return user
-
-
-def _this(user: User) -> Thing:
-    return Thing("person", user.id, user.name)
 
 
 def _checked_name(name: str) -> str:

@@ -97,11 +97,12 @@ def complete_sign_in(
         raise WrongPasswordError
     forget_failures(session, email)
     if not user.is_active:
+        note_failure(session, email, browser)
         return AccountClosedError()
     if needs_rehash(user.password_hash):
         user.password_hash = hash_password(password)
     act_as(session, Actor(user.id, user.name, browser.address))
-    record(session, Action.SIGNED_IN, _this(user))
+    record(session, Action.SIGNED_IN, thing(user))
     return open_session(session, user, browser)
 
 
@@ -113,7 +114,7 @@ def note_failure(session: Session, email: str, browser: Browser) -> None:
     """
     act_as(session, Actor(address=browser.address))
     user = repository.user_by_email(session, normal_email(email))
-    record(session, Action.SIGN_IN_FAILED, Thing("person") if user is None else _this(user))
+    record(session, Action.SIGN_IN_FAILED, Thing("person") if user is None else thing(user))
 
 
 def forget_failures(session: Session, email: str) -> None:
@@ -164,7 +165,7 @@ def touch(session: Session, session_id: str) -> None:
 def sign_out(session: Session, user: User, session_id: str) -> None:
     """End the session that a person is using."""
     if repository.delete_session(session, user.id, session_id):
-        record(session, Action.SIGNED_OUT, _this(user))
+        record(session, Action.SIGNED_OUT, thing(user))
 
 
 def end_session(session: Session, user: User, session_id: str) -> None:
@@ -175,10 +176,11 @@ def end_session(session: Session, user: User, session_id: str) -> None:
     """
     if not repository.delete_session(session, user.id, session_id):
         raise UnknownPersonError
-    record(session, Action.SESSION_ENDED, _this(user))
+    record(session, Action.SESSION_ENDED, thing(user))
 
 
-def _this(user: User) -> Thing:
+def thing(user: User) -> Thing:
+    """Return a person as what was acted upon."""
     return Thing("person", user.id, user.name)
 
 

@@ -1,6 +1,7 @@
 """Engines that keep their promises: one writer at a time on SQLite, UTC, foreign keys on."""
 
-from functools import cache
+import json
+from functools import cache, partial
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
@@ -51,6 +52,8 @@ def _build_sqlite_engine(url: str) -> Engine:
         pool_size=20,
         max_overflow=40,
         pool_timeout=10,
+        # Letters as they are, so that the length of stored JSON is the same as on PostgreSQL.
+        json_serializer=partial(json.dumps, ensure_ascii=False),
     )
 
     @event.listens_for(engine, "connect")

@@ -139,8 +139,11 @@ def _disk_full_as_sentence(storage: Storage, needed_bytes: int) -> Iterator[None
 
 
 def pasted_text(storage: Storage, import_id: str) -> str:
-    """Return what was pasted, so that it can be mended and sent again; empty if it is gone."""
+    """Return what was pasted, so that it can be mended and sent again.
+
+    Empty if it is gone, or if it was a file after all that only bears the name of a pasted text.
+    """
     try:
         return storage.path("uploads", import_id, SOURCE_FILE).read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""

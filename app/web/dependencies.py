@@ -60,7 +60,7 @@ def _request_session(request: Request, engine: DatabaseEngine) -> Iterator[Sessi
 
 def _actor(request: Request) -> Actor:
     user: User | None = request.state.user
-    address = request.client.host if request.client else ""
+    address = _address(request)
     return Actor(user.id, user.name, address) if user else Actor(address=address)
 
 
@@ -151,9 +151,13 @@ EditedProject = Annotated[Project, Depends(_edited)]
 OwnedProject = Annotated[Project, Depends(_owned)]
 
 
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
 def _browser(request: Request) -> Browser:
     return Browser(
-        address=request.client.host if request.client else "",
+        address=_address(request),
         user_agent=request.headers.get("user-agent", ""),
         previous_token=request.cookies.get(request.app.state.cookies.session, ""),
     )

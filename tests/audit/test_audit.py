@@ -43,6 +43,13 @@ class TestAccounts:
         assert came.actor_name == went.actor_name == "Owner"
         assert came.address == "testclient"
 
+    def test_who_was_switched_off_and_still_knows_the_password_is_seen(self, web: Web) -> None:
+        web.client_for(ADMIN).submit(f"/people/{web.user(STRANGER).id}/active", {"is_active": ""})
+        form = {"email": STRANGER, "password": PASSWORD}
+        assert web.anonymous().submit_from("/login", "/login", form).status_code == 403
+        _, tried = events(web)
+        assert (tried.action, tried.object_name) == (Action.SIGN_IN_FAILED, "Stranger")
+
     def test_what_was_typed_for_an_unknown_account_is_not_kept(self, web: Web) -> None:
         with web.transaction() as session:
             note_failure(session, "my secret by mistake", Browser("127.0.0.1", ""))

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app.datasets import service
 from app.datasets.advice import advise
-from app.datasets.content import NewExample
+from app.datasets.content import NewExample, Turn
 from app.projects.tables import Project
 
 
@@ -35,6 +35,16 @@ def test_what_stands_in_them(session: Session) -> None:
     assert "sorting into 3 kinds" in _advice(session, kinds)
     assert "longer than 8,192" in _advice(session, _examples(3, "{} " + "long " * 2_000))
     assert "HTML" in _advice(session, _examples(30, "<p>{}</p>"))
+
+
+def test_letters_of_every_alphabet_count_once_in_earlier_turns(session: Session) -> None:
+    project = Project(name="p")
+    session.add(project)
+    session.flush()
+    earlier: list[Turn] = [{"role": "user", "content": "Где чайник? " * 100}]
+    service.add_examples(session, project.id, [NewExample("А?", "Б.", earlier_turns=earlier)])
+    said = [item.what for item in advise(session, project.id, characters_at_once=3_000)]
+    assert not any("longer" in what for what in said)
 
 
 def test_all_texts_of_an_example_count_and_the_model_says_what_is_long(session: Session) -> None:

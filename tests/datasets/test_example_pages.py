@@ -13,7 +13,7 @@ from markupsafe import escape
 from app.datasets.errors import UploadTooLargeError
 from app.datasets.importing import inspect_import, run_import
 from app.datasets.tables import ImportStatus
-from app.datasets.uploads import IncomingFile, remove_abandoned_uploads
+from app.datasets.uploads import PASTED_NAME, IncomingFile, remove_abandoned_uploads
 from app.sizes import filesize
 from app.storage.folders import DiskFullError
 from tests.support.uploads import MANY, all_examples, find, imported
@@ -211,6 +211,17 @@ def test_what_was_pasted_and_cannot_be_read_is_there_to_be_mended(web: Web) -> N
     assert "This text cannot be used as it is" in page
     assert escape(pasted) in page
     assert f'action="/projects/{project.id}/examples/paste"' in page
+
+
+def test_a_file_that_is_named_like_a_pasted_text_has_its_report(web: Web) -> None:
+    project = web.project()
+    owner = web.client_for(OWNER)
+    _, address = _send(
+        owner, f"/projects/{project.id}/examples/upload", b"\x89PNG\r\n\x1a\n\xff", PASTED_NAME
+    )
+    import_id = _import_id(address)
+    inspect_import(web.engine, web.storage, import_id, "test")
+    assert "This file cannot be used" in owner.page(f"/projects/{project.id}/imports/{import_id}")
 
 
 def test_write_change_and_delete_by_hand(web: Web) -> None:

@@ -26,6 +26,7 @@ from app.web.dependencies import (
     ViewedProject,
 )
 from app.web.flashes import redirect
+from app.web.security import LONGEST_FORM_BYTES
 from app.web.templating import render
 
 router = APIRouter()
@@ -59,7 +60,11 @@ def show(
     import_id: str,
 ) -> Response:
     entry = service.find_import(session, project.id, import_id)
-    is_pasted = entry.status == ImportStatus.FAILED and entry.file_name == PASTED_NAME
+    is_pasted = (
+        entry.status == ImportStatus.FAILED
+        and entry.file_name == PASTED_NAME
+        and entry.size_bytes <= LONGEST_FORM_BYTES
+    )
     return _page(
         request, project, entry, pasted=pasted_text(storage, entry.id) if is_pasted else ""
     )
