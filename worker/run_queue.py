@@ -32,7 +32,8 @@ def execute_waiting_runs(
         if device is None:
             return
         try:
-            held = _claim_with_room(engine, storage, settings)
+            held = _claim(engine)
+            is_ours = held is not None and _make_room(engine, storage, settings, held)
         except BaseException:
             # A lock that this process forgot would keep all others from training.
             device.let_go()
@@ -40,19 +41,11 @@ def execute_waiting_runs(
         if held is None:
             device.let_go()
             return
+        if not is_ours:
+            device.let_go()
+            continue
         logger.info("Run %s begins under fence %d.", held.id, held.fence)
         RunSupervisor(engine, storage, held, stop_requested, child_module).run(device)
-
-
-def _claim_with_room(engine: Engine, storage: Storage, settings: Settings) -> HeldRun | None:
-    """Claim the next run and see to it that there is memory for it; None if none is to be had."""
-    held = _claim(engine)
-    if held is not None:
-        make_room(settings, storage, held.recipe)
-        # Waiting for room may have taken the better part of the lease.
-        if not _hold_on(engine, held):
-            return None
-    return held
 
 
 def _claim(engine: Engine) -> HeldRun | None:
@@ -63,6 +56,13 @@ def _claim(engine: Engine) -> HeldRun | None:
         # The sweeper sends another hint once the database is back.
         logger.warning("The database does not answer: %s", error)
         return None
+
+
+def _make_room(engine: Engine, storage: Storage, settings: Settings, held: HeldRun) -> bool:
+    """See to it that there is memory for a run; False if someone stopped it meanwhile."""
+    make_room(settings, storage, held.recipe)
+    # Waiting for room may have taken the better part of the lease.
+    return _hold_on(engine, held)
 
 
 def _hold_on(engine: Engine, held: HeldRun) -> bool:

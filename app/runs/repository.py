@@ -56,6 +56,15 @@ def ended_before(
     ).all()
 
 
+def failed_before(session: Session, run_ids: Sequence[str], moment: datetime) -> Sequence[Run]:
+    """Return those of the runs that failed before a moment."""
+    return session.scalars(
+        select(Run).where(
+            Run.id.in_(run_ids), Run.status == RunStatus.FAILED, Run.finished_at < moment
+        )
+    ).all()
+
+
 def lock(session: Session, run_id: str) -> Run | None:
     return session.scalar(
         select(Run)

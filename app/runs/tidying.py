@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.runs import repository
+from app.runs.remedies import can_go_on
 from app.runs.status import RunStatus
+from app.runs.tables import Run
 from app.storage.folders import Storage
 
 _ABANDONED_SECONDS: Final = 3600
@@ -43,12 +45,12 @@ def tidy_run_folders(session: Session, storage: Storage) -> int:
     for path in nameless:
         shutil.rmtree(path, ignore_errors=True)
     full = [name for name, path in folders.items() if name in known and _leftovers(path)]
-    settled, given_up = now() - _SETTLED, now() - _KEPT_AFTER_FAILURE
+    settled = now() - _SETTLED
     over = [
         *repository.ended_before(
             session, full, settled, (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
         ),
-        *repository.ended_before(session, full, given_up, (RunStatus.FAILED,)),
+        *(run.id for run in repository.failed_before(session, full, settled) if _is_given_up(run)),
     ]
     for name in over:
         remove_what_is_no_longer_needed(folders[name])
@@ -59,6 +61,13 @@ def tidy_run_folders(session: Session, storage: Storage) -> int:
         # It got its name in the moment in which someone stopped the run: it is no version.
         shutil.rmtree(folders[name] / "adapter", ignore_errors=True)
     return len(nameless) + len(over)
+
+
+def _is_given_up(run: Run) -> bool:
+    """Whether a failed run has nothing to go on from any more, or nobody came back for it."""
+    if not can_go_on(run):
+        return True
+    return run.finished_at is not None and run.finished_at < now() - _KEPT_AFTER_FAILURE
 
 
 def _leftovers(run_folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """The loop in this process: what changes, what must not, and what it says."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,6 +219,18 @@ def test_a_checkpoint_of_other_numbers_is_not_gone_on_from(
     again.train()
     third, _ = prepared_run(folder, fence=3)
     assert third.state.step == again.plan.total_steps
+
+
+def test_a_slow_model_has_time_for_every_sample(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(8), sums(5, first=50))
+    run, _ = prepared_run(folder)
+    monkeypatch.setattr("worker.training.evaluate._SECONDS_FOR_ALL_ANSWERS", 0.9)
+    monkeypatch.setattr(run.evaluator, "_check_stop", lambda: time.sleep(0.03))
+    answers = run.evaluator.answers()
+    assert len(answers) == 3
+    assert all(answer.endswith(" …") and len(answer) > 2 for answer in answers), answers
 
 
 Total = Callable[..., torch.Tensor]

@@ -199,6 +199,42 @@ class TestARunThatFails:
         execute(engine, storage)
         assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
 
+    def test_a_run_that_is_stopped_while_room_is_made_holds_up_nobody(
+        self,
+        engine: Engine,
+        storage: Storage,
+        project_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        stopped, next_one = (queue_run(engine, storage, project_id) for _ in range(2))
+
+        def stop_the_first(*_: object) -> None:
+            with transaction(engine) as session:
+                run = get_run(engine, stopped)
+                if run.status != RunStatus.CANCELLED:
+                    service.cancel_run(session, run)
+
+        monkeypatch.setattr("worker.run_queue.make_room", stop_the_first)
+        execute(engine, storage)
+        assert get_run(engine, stopped).status == RunStatus.CANCELLED
+        assert get_run(engine, next_one).status == RunStatus.SUCCEEDED
+
+    @pytest.mark.parametrize("is_permanent", ["", "permanent"])
+    def test_only_what_can_go_on_keeps_its_checkpoints(
+        self, engine: Engine, storage: Storage, project_id: str, is_permanent: str
+    ) -> None:
+        crash = {"crash_signal": signal.SIGKILL, "crash_at_step": 12, "crash_attempts": 3}
+        run_id = queue_run(engine, storage, project_id, crash)
+        execute(engine, storage)
+        with transaction(engine) as session:
+            run = lock(session, run_id)
+            assert run is not None
+            assert run.failure is not None
+            run.failure = {**run.failure, "permanent": bool(is_permanent)}
+            run.finished_at = now() - timedelta(minutes=2)
+        Sweeper(engine, storage).sweep()
+        assert (storage.path("runs", run_id) / "checkpoints").exists() != bool(is_permanent)
+
     def test_what_the_machine_broke_off_goes_on_where_it_was_even_after_its_end(
         self, engine: Engine, storage: Storage, project_id: str
     ) -> None:

@@ -104,9 +104,9 @@ class Evaluator:
                     sample.prompt_ids,
                     self._check_stop,
                     most_tokens=sample.most_tokens,
-                    deadline=deadline,
+                    deadline=_share_of(deadline, to_come=len(self.samples) - place),
                 )
-                for sample in self.samples
+                for place, sample in enumerate(self.samples)
             ]
 
     def base_loss(self) -> float:
@@ -193,6 +193,12 @@ def _prepare(chat: ChatFormat, example: Example) -> SampleQuestion | None:
 
 def _last_question(history: list[Message]) -> str:
     return history[-1]["content"]
+
+
+def _share_of(deadline: float, to_come: int) -> float:
+    """Return until when the next answer may take, so that all those to come get as long."""
+    begin = time.monotonic()
+    return begin + (deadline - begin) / to_come
 
 
 @torch.no_grad()
