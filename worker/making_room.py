@@ -2,11 +2,11 @@
 
 import logging
 import time
-from pathlib import Path
 from typing import Final
 
 import httpx
 
+from app.base_models.files import weights_bytes
 from app.chat.inference_token import ensure_inference_token
 from app.runs.recipe import Recipe
 from app.settings import Settings
@@ -21,6 +21,8 @@ _TIMEOUT_SECONDS: Final = 5.0
 _LONGEST_WAIT_SECONDS: Final = 15.0
 # So long the chat loads nothing, for the training to take the memory that was made free.
 _HOLD_SECONDS: Final = 60.0
+# The training reads all weights once, to see that they are the right ones, before it loads them.
+_SLOW_DISK_BYTES_PER_SECOND: Final = 100e6
 _SECONDS_BETWEEN_LOOKS: Final = 0.25
 _ROOM_TO_WORK_BYTES: Final = 2 * 1024**3
 # Weights in fp32 where the hardware lacks bf16, and again while they are being loaded.
@@ -29,20 +31,29 @@ _TIMES_THE_FILES: Final = 2
 
 def make_room(settings: Settings, storage: Storage, recipe: Recipe) -> None:
     """Have chat models unloaded if memory looks short. Best effort: the training says the rest."""
-    needed = _TIMES_THE_FILES * _weights_bytes(recipe.base_model_folder) + _ROOM_TO_WORK_BYTES
+    weights = weights_bytes(recipe.base_model_folder)
+    needed = _TIMES_THE_FILES * weights + _ROOM_TO_WORK_BYTES
     free = free_memory_bytes()
     if free >= needed:
         return
     logger.info("%d bytes of memory are free, %d are wanted; asking the chat server.", free, needed)
     try:
         unload_chat_models(
-            settings.resolved_inference_url, ensure_inference_token(settings, storage)
+            settings.resolved_inference_url,
+            ensure_inference_token(settings, storage),
+            hold_seconds=_HOLD_SECONDS + weights / _SLOW_DISK_BYTES_PER_SECOND,
         )
     except httpx.HTTPError as error:
         logger.info("The chat server did not give memory back: %s", error)
 
 
-def unload_chat_models(url: str, token: str, longest_wait: float = _LONGEST_WAIT_SECONDS) -> bool:
+def unload_chat_models(
+    url: str,
+    token: str,
+    *,
+    longest_wait: float = _LONGEST_WAIT_SECONDS,
+    hold_seconds: float = _HOLD_SECONDS,
+) -> bool:
     """Have the chat server unload everything, and wait until it has; say whether it did in time.
 
     Raises:
@@ -51,7 +62,7 @@ def unload_chat_models(url: str, token: str, longest_wait: float = _LONGEST_WAIT
     deadline = time.monotonic() + longest_wait
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS) as client:
-        asked = client.post("/v1/release", headers=headers, json={"hold_seconds": _HOLD_SECONDS})
+        asked = client.post("/v1/release", headers=headers, json={"hold_seconds": hold_seconds})
         before = asked.raise_for_status().json()["releases"]
         # It answers before the models are gone: first comes the end of what is being written.
         # Its count is looked at, because “nothing is loaded” may be true for a moment only.
@@ -68,7 +79,3 @@ def free_memory_bytes() -> int:
     free = free_gpu_bytes()
     # A full GPU has 0 bytes free, which is an answer too.
     return free if free is not None else free_ram_bytes()
-
-
-def _weights_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -1,12 +1,11 @@
 """Give a finished adapter its name. Doing it twice does nothing the second time."""
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Final
 
 from app.runs.child_events import ResultEvent
-from app.storage.durable import sync_folder
+from app.storage.durable import file_sha256, sync_folder
 
 ADAPTER_FOLDER: Final = "adapter"
 _WEIGHTS_FILE: Final = "adapter_model.safetensors"
@@ -45,7 +44,6 @@ def promote(run_folder: Path, result: ResultEvent) -> None:
 
 def _holds(folder: Path, result: ResultEvent) -> bool:
     try:
-        with (folder / _WEIGHTS_FILE).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == result.adapter_sha256
+        return file_sha256(folder / _WEIGHTS_FILE) == result.adapter_sha256
     except OSError:
         return False

@@ -68,6 +68,11 @@ def model_files(folder: Path) -> list[Path]:
     )
 
 
+def weights_bytes(folder: Path) -> int:
+    """Return how large the files with the weights are, together."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
 def fingerprint(folder: Path, between: Callable[[], None] = lambda: None) -> str:
     """Return the SHA-256 over the names and sums of all files of the model.
 

@@ -18,13 +18,12 @@ from sqlalchemy.orm import Session
 from app.audit.service import Action, Thing, record
 from app.base_models import repository
 from app.errors import DomainError, InvalidInputError
-from app.settings import Settings
+from app.settings import SECRET_KEY_BYTES, Settings
 from app.storage.durable import create_once
 from app.storage.folders import Storage
 
 HUB_TOKEN: Final = "hub_token"  # noqa: S105 (the secret's name)
 _TOKEN: Final = re.compile(r"[!-~]{4,500}")
-_KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 
 
@@ -103,7 +102,7 @@ def _key(settings: Settings, storage: Storage) -> bytes:
     given = settings.secret_key.get_secret_value()
     if given:
         return _checked(given)
-    new_key = base64.b64encode(secrets.token_bytes(_KEY_BYTES))
+    new_key = base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES))
     kept = create_once(storage.folder("keys") / "secret.key", new_key)
     return _checked(kept.decode("utf-8", "replace"))
 
@@ -113,6 +112,6 @@ def _checked(text: str) -> bytes:
         key = base64.b64decode(text, validate=False)
     except (binascii.Error, ValueError) as error:
         raise SecretKeyError("The secret key is not valid base64.") from error
-    if len(key) != _KEY_BYTES:
-        raise SecretKeyError(f"The secret key has {len(key)} bytes instead of {_KEY_BYTES}.")
+    if len(key) != SECRET_KEY_BYTES:
+        raise SecretKeyError(f"The secret key has {len(key)} bytes instead of {SECRET_KEY_BYTES}.")
     return key

@@ -261,7 +261,7 @@ def _plan(
         conversation_id=conversation.id,
         attempt=max(attempts, default=0) + 1,
         question=Question(
-            model=adapter.run_id if adapter else models.base.id,
+            model=models.labels()[side].model,
             messages=_history(session, conversation, turn, replies),
             temperature=conversation.temperature,
             max_tokens=conversation.max_tokens,

@@ -60,7 +60,6 @@ def expected_seconds(
     past_results: Sequence[dict[str, Any]],
     machine: Machine,
     steps: int = 0,
-    evaluations: int = USUAL_EVALUATIONS,
 ) -> float:
     """Return how long a run over so many tokens, all passes together, will take.
 
@@ -70,13 +69,13 @@ def expected_seconds(
         past_results: results of earlier runs on the same base model, if there were any.
         machine: what trains, for the first run on a base model.
         steps: how many updates there will be.
-        evaluations: how often the held-out questions will be asked.
     """
     usable = [past for past in past_results if past.get("tokens_seen") and past.get("seconds")]
     if usable:
         alike = sorted(usable, key=lambda past: _distance(past["tokens_seen"], tokens))[:_ALIKE]
         learning = tokens * median(map(_seconds_per_token, alike))
-        return _LOADING_SECONDS + learning + evaluations * median(map(_evaluation_seconds, alike))
+        evaluating = USUAL_EVALUATIONS * median(map(_evaluation_seconds, alike))
+        return _LOADING_SECONDS + learning + evaluating
     operations = tokens * _OPERATIONS_PER_PARAMETER * max(base_parameters, 1_000_000)
     learning = operations / machine.operations_per_second + steps * _SECONDS_PER_STEP
     return _LOADING_SECONDS + _ANSWERING_SECONDS + _MEASURING_SHARE * learning

@@ -45,8 +45,8 @@ class Recipe(BaseModel):
     """Absolute folder of the base model's files on the machine that trains."""
     base_model_fingerprint: str
     """SHA-256 over the base model's files; a run refuses a model that changed."""
-    snapshot_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """SHA-256 of the frozen examples; a run refuses others."""
+    snapshot_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of the frozen examples; a run refuses others. Recipes before 2026-11-25 lack it."""
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """One number that fixes every random choice."""
     rank: int = Field(ge=1, le=256)

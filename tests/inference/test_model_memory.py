@@ -13,6 +13,7 @@ BODY = {
     "model": "large",
     "messages": [{"role": "user", "content": "Hello."}],
     "max_tokens": 30,
+    "temperature": 0,
     "stream": True,
 }
 _NUMBERS_BYTES = 100_000_000

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from app.base_models.files import weights_bytes
 from worker.free_memory import free_ram_bytes
 
 _WORDS = 16
@@ -80,8 +81,7 @@ def _require_memory(folder: Path) -> None:
     Raises:
         CheckError: "memory".
     """
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    if weights > free_ram_bytes():
+    if weights_bytes(folder) > free_ram_bytes():
         raise CheckError("memory")
 
 

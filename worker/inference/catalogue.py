@@ -5,7 +5,6 @@ adapter/. Nobody hands in a path, and what is found is checked before it is trus
 safetensors, and only the files whose fingerprint the product wrote down.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from app.base_models.files import fingerprint, model_files
 from app.runs.recipe import RECIPE_FILE, Recipe
+from app.storage.durable import file_sha256
 from app.storage.folders import Storage
 from worker.inference.errors import ChatServerError, model_changed, model_missing
 
@@ -175,8 +175,7 @@ class Catalogue:
                 known = self._digests.get(file)
             if known is not None and known[0] == signature:
                 return known[1]
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = file_sha256(file)
         except OSError as error:
             raise model_missing(
                 "The files of this version are not on this machine. Its training may not be "

@@ -160,6 +160,7 @@ class Engine:
 
     def _break_off_all(self) -> None:
         self._release_asked = False
+        self._hold_seconds = 0.0
         broken = [*self._waiting, *self._running]
         self._waiting.clear()
         self._running.clear()

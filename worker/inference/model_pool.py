@@ -88,12 +88,14 @@ class ModelPool:
         """
         if self._loading is not None:
             return True
+        if self.is_held:
+            return False
         try:
             needed = needed_bytes(base, self._device)
         except (UnreadableModelError, OSError) as error:
             logger.exception("the base model %s cannot be read", base.id)
             raise model_not_loadable(base.name) from error
-        if self.is_held or not self._make_room(needed, in_use):
+        if not self._make_room(needed, in_use):
             return False
         future = self._loader.submit(self._load, base)
         future.add_done_callback(lambda _: self._on_loaded())

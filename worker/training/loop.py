@@ -195,7 +195,11 @@ class TrainingRun:
         self.chat = ChatFormat(load_tokenizer(recipe))
         self.filling = self.chat.tokenizer.pad_token_id or 0
         self.tables = prepare_tokens(
-            self.run_folder, self.chat, recipe.max_tokens_per_example, self._check_stop
+            self.run_folder,
+            self.chat,
+            recipe.max_tokens_per_example,
+            recipe.snapshot_sha256,
+            self._check_stop,
         )
         train, held_out = self.tables.train, self.tables.validation
         if len(train) == 0:

@@ -1,7 +1,6 @@
 """The adapter's folder as plain peft reads it, with the tokenizer and chat template it needs."""
 
 import copy
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from safetensors.torch import save
 from transformers import GenerationConfig
 
 from app.runs.recipe import Recipe
-from app.storage.durable import sync_file, sync_folder, write_durably
+from app.storage.durable import file_sha256, sync_file, sync_folder, write_durably
 from worker.training.chat_templates import ChatFormat
 
 
@@ -63,12 +62,7 @@ def save_adapter(
                 sync_file(file)
     sync_folder(folder)
     sync_folder(run_folder)
-    if _sha256(folder / "adapter_model.safetensors") != sha256:
+    if file_sha256(folder / "adapter_model.safetensors") != sha256:
         raise OSError("the adapter's file does not hold what was written to it")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return SavedAdapter(folder.name, sha256, size)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

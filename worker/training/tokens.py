@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from app.storage.durable import durable_file, sync_folder, write_durably
 from worker.training.chat_templates import ChatFormat, EncodedRow
-from worker.training.examples import SPLITS, Example, Split, data_file, data_sha256, read_examples
+from worker.training.examples import SPLITS, Example, Split, data_file, read_examples
 from worker.training.row_lengths import divide_passage, fit_conversation
 
 _CACHE_FORMAT: Final = 2
@@ -78,11 +78,20 @@ def prepare_tokens(
     run_folder: Path,
     chat: ChatFormat,
     limit: int,
+    examples_sha256: str,
     check_stop: Callable[[], None],
 ) -> TokenTables:
-    """Return the tokens of all splits, from the cache if it is whole and fits, else made anew."""
+    """Return the tokens of all splits, from the cache if it is whole and fits, else made anew.
+
+    Args:
+        run_folder: where the examples lie.
+        chat: how they become tokens.
+        limit: the most tokens of one row.
+        examples_sha256: of the examples, see `data_sha256`.
+        check_stop: raises if the training shall end.
+    """
     folder = run_folder / "tokens"
-    key = _cache_key(run_folder, chat, limit)
+    key = _cache_key(examples_sha256, chat, limit)
     if (counts := _read_index(folder, key)) is None:
         counts = _build(run_folder, folder, key, chat, limit, check_stop)
     tables = {split: TokenTable(folder / split, counts[split]) for split in SPLITS}
@@ -165,10 +174,10 @@ def _encode_group(
             yield ([row] if row and row.answer_tokens else []), False
 
 
-def _cache_key(run_folder: Path, chat: ChatFormat, limit: int) -> str:
+def _cache_key(examples_sha256: str, chat: ChatFormat, limit: int) -> str:
     parts = (
         _CACHE_FORMAT,
-        data_sha256(run_folder),
+        examples_sha256,
         tokenizer_sha256(chat),
         chat.template,
         limit,
