@@ -11,6 +11,7 @@ import sys
 from typing import Final
 
 from celery import signals
+from sqlalchemy.orm import Session
 
 from app.database.engine import get_engine
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE, celery_app
@@ -19,6 +20,7 @@ from app.settings import SettingsError, get_settings
 from app.storage.folders import get_storage
 from app.upkeep.sweeper import Sweeper
 from app.workers.repository import report
+from worker.devices import describe
 from worker.lifeline import lifeline
 from worker.tasks import register_tasks
 
@@ -65,9 +67,11 @@ def _prepare_processes(queue: str) -> None:
     """Say what the main process and its pool processes do when they come and go."""
     line = lifeline()
     name = f"{owner_name()}/{queue}"
-    sweeper = Sweeper(
-        get_engine(), get_storage(), announce=lambda session: report(session, name, queue)
-    )
+
+    def announce(session: Session) -> None:
+        report(session, name, queue, describe(get_storage()) if queue == RUNS_QUEUE else None)
+
+    sweeper = Sweeper(get_engine(), get_storage(), announce=announce)
     # A process that is forked in the middle of a sweep would inherit its locks, taken for ever.
     os.register_at_fork(
         before=sweeper.pause, after_in_parent=sweeper.go_on, after_in_child=sweeper.go_on

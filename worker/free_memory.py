@@ -23,6 +23,13 @@ def free_ram_bytes() -> int:
     return min(available, limit - used + _cached_file_bytes())
 
 
+def total_ram_bytes() -> int:
+    """Return what the machine has, or what the container that it is in may use."""
+    total = int(psutil.virtual_memory().total)
+    limit = _number(_CGROUP / "memory.max")
+    return total if limit is None else min(total, limit)
+
+
 def free_gpu_bytes() -> int | None:
     """Return the free memory of the GPU that a new process would use; None if there is none.
 

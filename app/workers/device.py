@@ -1,0 +1,59 @@
+"""What a worker says about the machine that it works on. Plain data, stored as it is.
+
+A worker imports no torch, so these are facts that can be had without it: what the driver's own
+program lists, what the kernel says, which libraries are installed. The planner reads them from the
+column `workers.device`; so does the claim of a run, which names what its worker serves.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DeviceKind(StrEnum):
+    """With what a training calculates; torch's own names."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Device(BaseModel):
+    """One thing that trains one run at a time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    """What CUDA_VISIBLE_DEVICES takes for it; "cpu" for the processor."""
+    name: str
+    memory_bytes: int | None = None
+    """All the memory it has; None where nobody says."""
+
+
+class DeviceFacts(BaseModel):
+    """The devices of one worker: all of one kind, each training one run at a time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    kind: DeviceKind
+    devices: tuple[Device, ...] = Field(min_length=1)
+    memory_bytes: int | None = None
+    """What a run can count on: of several devices the memory of the smallest."""
+    ram_bytes: int | None = None
+    """The host's own memory, or what the container that it is in may use."""
+    cores: int = 1
+    libraries: dict[str, str] = Field(default_factory=dict)
+    """Versions of what calculates: torch, transformers, peft, and others where they are there."""
+    measured: dict[str, Any] = Field(default_factory=dict)
+    """What trials on this host measured, as they wrote it down; see worker/devices.py."""
+
+    @property
+    def count(self) -> int:
+        return len(self.devices)
+
+    @property
+    def name(self) -> str:
+        """Name the device for people, such as “2 × NVIDIA H100”."""
+        names = " and ".join(dict.fromkeys(device.name for device in self.devices))
+        return f"{self.count} × {names}" if self.count > 1 else names
