@@ -81,8 +81,7 @@ def prepare(folder: Path, shape: str, rows: int, data: Path) -> Path:
     ]
     recipe = recipe_for(
         base,
-        rank=16,
-        alpha=32,
+        method_settings={"rank": 16, "alpha": 32},
         learning_rate=1e-3,
         epochs=1,
         examples_per_update=EXAMPLES_PER_UPDATE,
@@ -199,8 +198,8 @@ def _trainer(folder: Path, *, dtype: str, group_by_length: bool) -> dict[str, fl
     model = get_peft_model(
         model,
         LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
+            r=int(recipe.method_settings["rank"]),
+            lora_alpha=int(recipe.method_settings["alpha"]),
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),

@@ -19,6 +19,7 @@ from app.adapters.tables import Adapter
 from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
 from app.runs.recipe import Recipe
+from app.runs.recipe_facts import Fact, method_facts
 from app.runs.sentences import result_sentence, verdict
 from app.runs.tables import Run
 from app.runs.trained_instructions import trained_instructions
@@ -51,6 +52,10 @@ class Version:
     verdict: str
     result_sentence: str
     seconds: float
+
+    @property
+    def method_facts(self) -> list[Fact]:
+        return method_facts(self.recipe.model_dump())
 
     @classmethod
     def of(cls, adapter: Adapter, run: Run) -> Self:

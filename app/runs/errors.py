@@ -47,11 +47,10 @@ class BaseModelGoneError(ConflictError):
 class UnusableChoiceError(InvalidInputError):
     """A value in the expert drawer lies outside of its bounds."""
 
-    def __init__(self, field: str, label: str, lowest: float, highest: float) -> None:
+    def __init__(self, field: str, label: str, allowed: str) -> None:
         super().__init__(
             f"{label} cannot have this value.",
-            next_step=f"Choose a number from {lowest:g} to {highest:g}, "
-            "or leave it empty for the value that Tailor chose.",
+            next_step=f"Choose {allowed}, or leave it empty for the value that Tailor chose.",
             field=field,
         )
 

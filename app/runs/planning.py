@@ -11,9 +11,11 @@ from app.datasets.split import held_out_target
 from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN, expected_seconds, tokens_of
+from app.runs.methods import METHODS, Method
 from app.runs.recipe import FittedSettings, Preset, RecipeChoices
 from app.runs.repository import average_length, past_results
 from app.runs.service import base_parameters, find_base_model, settings_for, this_machine
+from app.runs.setting import Setting, SettingValue
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,6 @@ CHOICES: Final = (
         is_whole=False,
     ),
     Choice(
-        "rank",
-        "Room to learn (rank)",
-        "How much the small added part can hold; more room takes more memory.",
-        1,
-        256,
-    ),
-    Choice(
         "examples_per_update",
         "Examples per step (batch)",
         "How many examples are looked at before each step.",
@@ -138,6 +133,44 @@ def read_choices(typed: dict[str, str]) -> RecipeChoices:
         except ValueError:
             value = float("nan")
         if not choice.lowest <= value <= choice.highest:
-            raise UnusableChoiceError(choice.name, choice.label, choice.lowest, choice.highest)
+            allowed = f"a number from {choice.lowest:g} to {choice.highest:g}"
+            raise UnusableChoiceError(choice.name, choice.label, allowed)
         values[choice.name] = value
-    return RecipeChoices.model_validate(values)
+    method = chosen_method(typed)
+    return RecipeChoices.model_validate(
+        {**values, "method": method, "method_settings": _read_method_settings(typed, method)}
+    )
+
+
+def chosen_method(typed: dict[str, str]) -> Method:
+    """Return the method that was chosen in the form, or the usual one."""
+    try:
+        return Method(typed.get("method", ""))
+    except ValueError:
+        return Method.LORA
+
+
+def field_name(owner: str, setting: Setting) -> str:
+    """Return the form field of a setting; every method has its own, so all can be on one page."""
+    return f"{owner}.{setting.name}"
+
+
+def field_names() -> list[str]:
+    """Return the names of all fields that an expert may fill in."""
+    return [choice.name for choice in CHOICES] + [
+        field_name(method, setting) for method, spec in METHODS.items() for setting in spec.settings
+    ]
+
+
+def _read_method_settings(typed: dict[str, str], method: Method) -> dict[str, SettingValue]:
+    values: dict[str, SettingValue] = {}
+    for setting in METHODS[method].settings:
+        field = field_name(method, setting)
+        text = typed.get(field, "").strip()
+        if not text:
+            continue
+        value = setting.read(text)
+        if value is None:
+            raise UnusableChoiceError(field, setting.label, setting.allowed)
+        values[setting.name] = value
+    return values

@@ -10,13 +10,18 @@ The rules are written for people who will never look at them, and shown to those
   LoRA literature: 2e-4 for billions of parameters (Dettmers et al., QLoRA, 2023), larger below.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from math import ceil
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
+from app.runs.methods import METHODS, Method, Quantization
+from app.runs.setting import SettingValue, SettingValues, fill_settings
+
+RECIPE_VERSION: Final = 2
 RECIPE_FILE: Final = "recipe.json"
 USUAL_EVALUATIONS: Final = 5
 
@@ -27,8 +32,8 @@ class Preset(StrEnum):
     THOROUGH = "thorough"
 
 
-class Method(StrEnum):
-    LORA = "lora"
+# Numbers and yes or no stay what they are: pydantic would make 1 of True otherwise.
+MethodSettings = dict[str, StrictBool | StrictInt | float | str]
 
 
 class Recipe(BaseModel):
@@ -36,9 +41,13 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe_version: int = 1
+    recipe_version: int = RECIPE_VERSION
     preset: Preset
     method: Method = Method.LORA
+    method_settings: MethodSettings = Field(default_factory=dict, validate_default=True)
+    """The settings of the method, all of them, as its row in METHODS names them."""
+    quantization: Quantization = Quantization.NONE
+    """In how few bits the base model's frozen weights are held while it learns."""
     base_model_id: str
     base_model_name: str
     base_model_folder: Path
@@ -49,11 +58,6 @@ class Recipe(BaseModel):
     """SHA-256 of the frozen examples; a run refuses others. Recipes before 2026-11-25 lack it."""
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """One number that fixes every random choice."""
-    rank: int = Field(ge=1, le=256)
-    """Width of the adapter's matrices: how much it can hold."""
-    alpha: int = Field(ge=1, le=512)
-    """Scale of the adapter; its effect is alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0.0, le=0.5)
     learning_rate: float = Field(gt=0.0, le=1.0)
     """Highest step size, per update; reached after the warm-up, falling to a tenth by a cosine."""
     warmup_fraction: float = Field(default=0.05, ge=0.0, le=0.5)
@@ -70,9 +74,53 @@ class Recipe(BaseModel):
     """How often the held-out questions are asked during the run, the last time at its end."""
     seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, content: Any) -> Any:  # noqa: ANN401 (whatever stands in the file)
+        """Bring an earlier recipe up to date, and fill in and check the method's settings."""
+        if not isinstance(content, dict):
+            return content
+        content = up_to_date(content)
+        method, given = content.get("method", Method.LORA), content.get("method_settings", {})
+        if method not in list(Method) or not isinstance(given, dict):
+            # What is wrong with these is said by the fields themselves.
+            return content
+        return content | {"method_settings": checked_settings(Method(method), given)}
+
+    @model_validator(mode="after")
+    def _check_quantization(self) -> Self:
+        if self.quantization not in METHODS[self.method].quantizations:
+            raise ValueError(
+                f"{METHODS[self.method].title} does not learn on a base model in "
+                f"{self.quantization} form."
+            )
+        return self
+
     @classmethod
     def read(cls, run_folder: Path) -> Self:
         return cls.model_validate_json((run_folder / RECIPE_FILE).read_text(encoding="utf-8"))
+
+
+def checked_settings(method: Method, given: Mapping[str, Any]) -> dict[str, SettingValue]:
+    """Return all of a method's settings.
+
+    Raises:
+        ValueError: with a sentence for each of the given ones that it does not have or allow.
+    """
+    values, problems = fill_settings(METHODS[method].settings, given)
+    if problems:
+        raise ValueError(" ".join(problem.message for problem in problems))
+    return values
+
+
+def up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's JSON in today's form; the first version knew LoRA alone."""
+    current = dict(content)
+    if current.get("recipe_version", RECIPE_VERSION) != 1 and "rank" not in current:
+        return current
+    moved = {name: current.pop(name) for name in ("rank", "alpha", "dropout") if name in current}
+    settings = moved | current.get("method_settings", {})
+    return current | {"recipe_version": RECIPE_VERSION, "method_settings": settings}
 
 
 class RecipeChoices(BaseModel):
@@ -80,12 +128,20 @@ class RecipeChoices(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rank: int | None = Field(default=None, ge=1, le=256)
-    learning_rate: float | None = Field(default=None, ge=1e-6, le=0.1)
+    method: Method | None = None
+    method_settings: MethodSettings = Field(default_factory=dict)
+    """Only those that were chosen; they belong to the chosen method, or else to the rule's."""
+    quantization: Quantization | None = None
+    learning_rate: float | None = Field(default=None, ge=1e-6, le=1.0)
     epochs: int | None = Field(default=None, ge=1, le=100)
     examples_per_update: int | None = Field(default=None, ge=1, le=512)
     max_tokens_per_example: int | None = Field(default=None, ge=32, le=131_072)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _check_method_settings(self) -> Self:
+        checked_settings(self.method or Method.LORA, self.method_settings)
+        return self
 
 
 class FittedSettings(BaseModel):
@@ -93,8 +149,8 @@ class FittedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    rank: int
-    alpha: int
+    method: Method
+    method_settings: MethodSettings
     learning_rate: float
     epochs: int
     examples_per_update: int
@@ -106,7 +162,6 @@ class FittedSettings(BaseModel):
 
 _TARGET_UPDATES: Final = {Preset.QUICK: 60, Preset.BALANCED: 180, Preset.THOROUGH: 400}
 _EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
-_RANK: Final = {Preset.QUICK: 8, Preset.BALANCED: 16, Preset.THOROUGH: 32}
 _LEARNING_RATE_BY_PARAMETERS: Final = (
     (20_000_000, 3e-3),
     (200_000_000, 1e-3),
@@ -116,7 +171,12 @@ _LEARNING_RATE_BY_PARAMETERS: Final = (
 
 
 def fit_settings(
-    preset: Preset, train_count: int, base_parameters: int, context_length: int
+    preset: Preset,
+    train_count: int,
+    base_parameters: int,
+    context_length: int,
+    method: Method = Method.LORA,
+    chosen: SettingValues | None = None,
 ) -> FittedSettings:
     """Choose settings by the rules above.
 
@@ -125,6 +185,8 @@ def fit_settings(
         train_count: examples that will be learned from.
         base_parameters: parameters of the base model.
         context_length: tokens that the base model can read at once.
+        method: the method of learning.
+        chosen: settings of the method that an expert chose; the others follow from them.
     """
     examples_per_update = 8
     while examples_per_update > 1 and train_count < 10 * examples_per_update:
@@ -132,13 +194,14 @@ def fit_settings(
     updates_per_epoch = max(1, ceil(train_count / examples_per_update))
     least, most = _EPOCH_BOUNDS[preset]
     epochs = min(most, max(least, round(_TARGET_UPDATES[preset] / updates_per_epoch)))
-    rank = _RANK[preset]
+    spec = METHODS[method]
     return FittedSettings(
-        rank=rank,
-        alpha=2 * rank,
-        learning_rate=next(
-            rate for limit, rate in _LEARNING_RATE_BY_PARAMETERS if base_parameters <= limit
-        ),
+        method=method,
+        method_settings=fill_settings(
+            spec.settings, chosen or {}, spec.by_preset.get(preset.value)
+        )[0],
+        learning_rate=spec.learning_rate_factor
+        * next(rate for limit, rate in _LEARNING_RATE_BY_PARAMETERS if base_parameters <= limit),
         epochs=epochs,
         examples_per_update=examples_per_update,
         max_tokens_per_example=min(context_length, 2048),

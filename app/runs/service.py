@@ -37,6 +37,7 @@ from app.runs.estimates import (
     tokens_of,
 )
 from app.runs.holding import end_locked
+from app.runs.methods import METHODS, Method
 from app.runs.recipe import (
     RECIPE_FILE,
     FittedSettings,
@@ -44,6 +45,7 @@ from app.runs.recipe import (
     Recipe,
     RecipeChoices,
     fit_settings,
+    up_to_date,
 )
 from app.runs.remedies import can_go_on
 from app.runs.status import FINAL, RunStatus
@@ -56,8 +58,7 @@ _ORDINARY_CONTEXT: Final = 1024
 _SMALLEST_ROOM_BYTES: Final = 64 * 1024**2
 # Checkpoints hold the adapter and its optimizer's two moments in fp32; three are kept.
 _BYTES_PER_TRAINED_NUMBER: Final = 3 * 3 * 4
-# All linear layers at rank 16 train about one number in a hundred of the base model.
-_TRAINED_SHARE_PER_RANK: Final = 0.01 / 16
+_NO_CHOICES: Final = RecipeChoices()
 
 
 def this_machine() -> Machine:
@@ -98,13 +99,17 @@ def check_usable(model: BaseModel) -> None:
         raise BaseModelGoneError(model.name)
 
 
-def settings_for(model: BaseModel, preset: Preset, train_count: int) -> FittedSettings:
-    """Return what the rules choose for a base model and an amount of data."""
+def settings_for(
+    model: BaseModel, preset: Preset, train_count: int, choices: RecipeChoices = _NO_CHOICES
+) -> FittedSettings:
+    """Return what the rules choose for a base model, an amount of data, and a chosen method."""
     return fit_settings(
         preset,
         train_count,
         base_parameters(model),
         int(model.facts.get("context_length") or 0) or _ORDINARY_CONTEXT,
+        choices.method or Method.LORA,
+        choices.method_settings,
     )
 
 
@@ -210,8 +215,9 @@ def start_again(
 ) -> Run:
     """Start a new run with the settings of an earlier one, on the examples as they are now."""
     # Only what a person may choose is taken over, so a recipe of an earlier Tailor does as well.
+    earlier = up_to_date(run.recipe)
     choices = RecipeChoices.model_validate(
-        {name: run.recipe.get(name) for name in RecipeChoices.model_fields}
+        {name: earlier[name] for name in RecipeChoices.model_fields if name in earlier}
     )
     model = base_model_of(session, run)
     project = hold_still(session, run.project_id)
@@ -317,11 +323,10 @@ def make_recipe(
     model: BaseModel, preset: Preset, choices: RecipeChoices, snapshot: Snapshot
 ) -> Recipe:
     """Return the recipe that the rules and an expert's choices make together."""
-    fitted = settings_for(model, preset, snapshot.train_count)
-    chosen = choices.model_dump(exclude_none=True)
+    fitted = settings_for(model, preset, snapshot.train_count, choices)
+    # The method's settings are all in what was fitted: those that were chosen, and what follows.
+    chosen = choices.model_dump(exclude_none=True, exclude={"method", "method_settings"})
     settings = fitted.model_dump() | chosen
-    if "rank" in chosen:
-        settings["alpha"] = 2 * choices.rank if choices.rank else fitted.alpha
     return Recipe(
         preset=preset,
         base_model_id=model.id,
@@ -335,5 +340,6 @@ def make_recipe(
 
 def _room_for(recipe: Recipe, model: BaseModel) -> int:
     """Return the bytes that a run's checkpoints will take."""
-    trained = base_parameters(model) * _TRAINED_SHARE_PER_RANK * recipe.rank
+    share = METHODS[recipe.method].trained_share(recipe.method_settings)
+    trained = base_parameters(model) * share
     return _SMALLEST_ROOM_BYTES + int(trained * _BYTES_PER_TRAINED_NUMBER)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.runs import repository
 from app.runs.estimates import QueuePlace
+from app.runs.recipe_facts import method_facts
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
     data_sentence,
@@ -118,6 +119,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
             int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))
         ),
         "samples": repository.shown_samples(session, run.id, result.get("best_step")),
+        "method_facts": method_facts(run.recipe),
         "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
     }
 

@@ -49,12 +49,22 @@ class TestTrainingPage:
     def test_a_value_out_of_bounds_is_shown_beside_its_field(
         self, web: Web, project: Project
     ) -> None:
-        form = {"preset": "thorough", "epochs": "1000", "rank": "12"}
+        form = {"preset": "thorough", "epochs": "1000", "lora.rank": "12"}
         answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
         assert answer.status_code == 422
         assert "from 1 to 100" in answer.text
         assert 'value="12"' in answer.text
         assert 'value="1000"' in answer.text
+
+    def test_a_setting_of_the_method_out_of_bounds_is_shown_beside_its_field(
+        self, web: Web, project: Project
+    ) -> None:
+        form = {"preset": "quick", "lora.rank": "1.5", "lora.dropout": "0.1"}
+        answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
+        assert answer.status_code == 422
+        assert "a whole number from 1 to 256" in answer.text
+        assert 'id="field-lora.rank-error"' in answer.text
+        assert 'value="0.1"' in answer.text
 
     def test_nothing_starts_without_examples(self, web: Web) -> None:
         project = web.project()

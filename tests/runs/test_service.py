@@ -27,7 +27,7 @@ from tests.support.runs import get_run, queue_run
 from worker.supervisor import _ended_without_a_word
 
 
-def start(engine: Engine, storage: Storage, project_id: str, **choices: int) -> Run:
+def start(engine: Engine, storage: Storage, project_id: str, **choices: object) -> Run:
     with transaction(engine) as session:
         project = session.get(Project, project_id)
         model = session.get(BaseModel, "starter")
@@ -40,11 +40,12 @@ def start(engine: Engine, storage: Storage, project_id: str, **choices: int) -> 
 def test_a_run_freezes_recipe_and_examples(
     engine: Engine, storage: Storage, project_id: str, hints: Path
 ) -> None:
-    run = start(engine, storage, project_id, rank=4, seed=7)
+    run = start(engine, storage, project_id, method_settings={"rank": 4}, seed=7)
     folder = storage.path("runs", run.id)
     recipe = Recipe.read(folder)
     assert recipe == Recipe.model_validate(get_run(engine, run.id).recipe)
-    assert (recipe.rank, recipe.alpha, recipe.seed) == (4, 8, 7)
+    assert recipe.method_settings == {"rank": 4, "alpha": 8, "dropout": 0.0}
+    assert recipe.seed == 7
     assert run.train_count == 25
     assert run.validation_count == 5
     lines = (folder / "data" / "train.jsonl").read_text().splitlines()

@@ -29,7 +29,11 @@ def test_a_killed_run_ends_with_the_same_adapter_as_an_undisturbed_one(
 ) -> None:
     # Dropout draws from the random state at each step, so a wrong state would show.
     recipe = recipe_for(
-        tiny_model, epochs=6, dropout=0.1, evaluations=3, seconds_between_checkpoints=0.05
+        tiny_model,
+        epochs=6,
+        method_settings={"rank": 4, "dropout": 0.1},
+        evaluations=3,
+        seconds_between_checkpoints=0.05,
     )
     code, events, errors = run_child(new_run(tmp_path / "undisturbed", recipe))
     assert code == 0, errors
@@ -111,7 +115,8 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_spares_the_last_checkpoint(
 
 def test_a_disk_that_fills_up_while_the_result_is_saved_is_known_as_such(tmp_path: Path) -> None:
     # A small adapter on a model with a large tokenizer, whose library has errors of its own.
-    folder = new_run(tmp_path / "run", recipe_for(STARTER_FOLDER, epochs=1, rank=1, alpha=2))
+    recipe = recipe_for(STARTER_FOLDER, epochs=1, method_settings={"rank": 1})
+    folder = new_run(tmp_path / "run", recipe)
     code, _, errors = run_child(folder)
     assert code == 0, errors
     largest = max(

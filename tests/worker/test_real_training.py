@@ -44,7 +44,7 @@ def queue_real_run(engine: Engine, storage: Storage, project_id: str) -> str:
         project, model = session.get(Project, project_id), session.get(BaseModel, "starter")
         assert project is not None
         assert model is not None
-        choices = RecipeChoices(epochs=4, examples_per_update=4, rank=4)
+        choices = RecipeChoices(epochs=4, examples_per_update=4, method_settings={"rank": 4})
         return service.start_run(session, storage, project, model, Preset.QUICK, choices, None).id
 
 

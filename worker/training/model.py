@@ -76,9 +76,9 @@ def attach_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:  # noqa: ANN4
 
     torch.manual_seed(recipe.seed)
     config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
+        r=int(recipe.method_settings["rank"]),
+        lora_alpha=int(recipe.method_settings["alpha"]),
+        lora_dropout=float(recipe.method_settings["dropout"]),
         target_modules="all-linear",
         task_type="CAUSAL_LM",
         bias="none",

@@ -14,6 +14,7 @@ from app.projects.tables import Project, Role
 from app.runs import planning, service
 from app.runs.estimates import QueuePlace
 from app.runs.log_file import last_lines
+from app.runs.methods import METHODS
 from app.runs.recipe import Preset
 from app.runs.sentences import short_result
 from app.runs.status import FINAL, RunStatus
@@ -218,7 +219,9 @@ def _training_page(
             "choices": planning.CHOICES,
             "typed": typed,
             "chosen": _preset(typed),
-            "has_choices": any(typed.get(choice.name) for choice in planning.CHOICES),
+            "method": METHODS[planning.chosen_method(typed)],
+            "method_name": planning.chosen_method(typed),
+            "has_choices": any(typed.get(name) for name in planning.field_names()),
             "runs": service.runs_of(session, project),
             "short_result": short_result,
             "error": error,

@@ -1,0 +1,30 @@
+"""What a recipe says about its method, for the pages: name, value, and what it means."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.runs.methods import METHODS, Method, Quantization
+from app.runs.recipe import up_to_date
+from app.runs.setting import find_setting
+
+Fact = tuple[str, str, str]
+
+
+def method_facts(content: Mapping[str, Any]) -> list[Fact]:
+    """Return the facts of a recipe's JSON, as far as it can be understood."""
+    recipe = up_to_date(content)
+    name = recipe.get("method", Method.LORA)
+    if name not in list(Method):
+        return [("Method", str(name), "This version of Tailor does not know it.")]
+    spec = METHODS[Method(name)]
+    facts = [("Method", spec.title, spec.sentence)]
+    for setting_name, value in recipe.get("method_settings", {}).items():
+        setting = find_setting(spec.settings, setting_name)
+        if setting is not None:
+            facts.append((setting.label, setting.in_words(value), setting.meaning))
+    quantization = recipe.get("quantization", Quantization.NONE)
+    if quantization != Quantization.NONE:
+        facts.append(
+            ("Base model held in", quantization, "Fewer bits take less memory and are less exact.")
+        )
+    return facts
