@@ -3,26 +3,9 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from app.datasets.readers.records import without_lone_surrogates
-
-Turn = dict[str, str]
-
-
-class ExampleTexts(Protocol):
-    """The texts of an example in the database, whether read as a row or as an object."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def instructions(self) -> str: ...
-    @property
-    def earlier_turns(self) -> list[Turn] | None: ...
-    @property
-    def question(self) -> str: ...
-    @property
-    def answer(self) -> str: ...
+from app.datasets.shapes import Shape, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +19,33 @@ class NewExample:
     earlier_turns: list[Turn] = field(default_factory=list)
     row_number: int | None = None
     import_id: str | None = None
+    rejected: str = ""
+    """An answer to the same question that people like less."""
+    is_liked: bool | None = None
+    """The thumb that somebody gave the answer; None: nobody did."""
+    is_label: bool = False
+    """Whether the answer names the kind that the question belongs to."""
+
+    @property
+    def shape(self) -> Shape:
+        if not self.question:
+            return Shape.PASSAGE
+        if self.is_label:
+            return Shape.LABEL
+        if self.rejected:
+            return Shape.PAIR
+        return Shape.ANSWER if self.is_liked is None else Shape.THUMB
 
     @property
     def content_hash(self) -> str:
-        return content_hash(self.instructions, self.earlier_turns, self.question, self.answer)
-
-
-def content_hash(
-    instructions: str, earlier_turns: list[Turn] | None, question: str, answer: str
-) -> str:
-    """Return the SHA-256 over all texts; an exact copy has the same."""
-    turns = [[turn["role"], turn["content"]] for turn in earlier_turns or ()]
-    canonical = json.dumps([instructions, turns, question, answer], separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+        """The SHA-256 over all that it says; an exact copy has the same."""
+        turns = [[turn["role"], turn["content"]] for turn in self.earlier_turns]
+        parts: list[object] = [self.instructions, turns, self.question, self.answer]
+        # Only where there is more, so that those of plain answers stay what they always were.
+        if self.shape in {Shape.PAIR, Shape.THUMB, Shape.LABEL}:
+            parts += [self.shape, self.rejected, self.is_liked]
+        canonical = json.dumps(parts, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def cleaned(text: str) -> str:

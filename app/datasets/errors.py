@@ -1,5 +1,7 @@
 """What can go wrong with examples and uploads."""
 
+from typing import Final
+
 from app.errors import ConflictError, DomainError, InvalidInputError, TooLargeError
 
 
@@ -12,14 +14,42 @@ class CopyOfAnotherError(ConflictError):
         )
 
 
+_EMPTY: Final = {
+    "question": ("question", "Tailor learns from a question together with its answer."),
+    "answer": ("answer", "Tailor learns from a question together with its answer."),
+    "rejected": ("second answer", "What people prefer is learned from two answers."),
+    "kind": ("kind", "Sorting is learned from texts together with their kinds."),
+}
+
+
 class EmptyExampleError(InvalidInputError):
     def __init__(self, field: str) -> None:
-        name = {"answer": "answer", "question": "question"}[field]
+        name, why = _EMPTY[field]
         super().__init__(
             f"The {name} is empty.",
-            why="Tailor learns from a question together with its answer.",
+            why=why,
             next_step=f"Write the {name}, then save again.",
-            field=field,
+            field="answer" if field == "kind" else field,
+        )
+
+
+class KindTooLongError(InvalidInputError):
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            "The name of the kind is too long.",
+            why=f"It may have {limit} characters.",
+            next_step="Give the kind a shorter name; all its examples need the same one.",
+            field="answer",
+        )
+
+
+class SameAnswersError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__(
+            "Both answers are the same.",
+            why="Nothing can be learned from them, because neither is better.",
+            next_step="Write what the model should not say.",
+            field="rejected",
         )
 
 

@@ -269,4 +269,7 @@ def _example(draft: dict[str, Any], import_id: str) -> NewExample:
         ],
         row_number=draft["row"],
         import_id=import_id,
+        rejected=cleaned(draft["rejected"]),
+        is_liked=draft["is_liked"],
+        is_label=draft["is_label"],
     )

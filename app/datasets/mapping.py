@@ -19,6 +19,9 @@ class PreviewExample:
     instructions: str
     question: str
     answer: str
+    rejected: str = ""
+    kind: str = ""
+    thumb: str = ""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -38,7 +41,10 @@ def proposed_mapping(understood: dict[str, Any]) -> Mapping:
 
 def offered_roles(understood: dict[str, Any]) -> list[ColumnRole]:
     """Return the roles that make sense for this file; turns only where there are any."""
-    offered = [ColumnRole.QUESTION, ColumnRole.ANSWER, ColumnRole.INSTRUCTIONS, ColumnRole.PASSAGE]
+    offered = [
+        *(ColumnRole.QUESTION, ColumnRole.ANSWER, ColumnRole.INSTRUCTIONS, ColumnRole.PASSAGE),
+        *(ColumnRole.KIND, ColumnRole.REJECTED, ColumnRole.THUMB),
+    ]
     proposed = {column["role"] for column in understood["columns"]}
     offered += [role for role in (ColumnRole.CONVERSATION, ColumnRole.EARLIER) if role in proposed]
     return [*offered, ColumnRole.IGNORE]
@@ -66,6 +72,16 @@ def check_mapping(understood: dict[str, Any], mapping: Mapping) -> None:
         raise UnusableMappingError(
             "Two columns are conversations.", "Choose one of them and leave out the other."
         )
+    _check_judgements(used)
+    if ColumnRole.KIND in used and ColumnRole.QUESTION in used:
+        return
+    if (
+        ColumnRole.REJECTED in used
+        and ColumnRole.ANSWER in used
+        and _has_turns(understood, mapping)
+    ):
+        # Both answers are whole conversations, so the question stands in them.
+        return
     has_pairs = bool(used & {ColumnRole.QUESTION, ColumnRole.ANSWER})
     if used & {ColumnRole.PASSAGE, ColumnRole.CONVERSATION} and not has_pairs:
         return
@@ -76,6 +92,29 @@ def check_mapping(understood: dict[str, Any], mapping: Mapping) -> None:
                 f"Say which column holds the {name}; or choose “Text to learn as a whole” for "
                 "texts without questions.",
             )
+
+
+def _check_judgements(used: set[ColumnRole]) -> None:
+    """Refuse what would say two things about the same answer."""
+    if ColumnRole.KIND in used and used - {ColumnRole.KIND, ColumnRole.QUESTION}:
+        raise UnusableMappingError(
+            "A text that is sorted into kinds has no answer besides.",
+            "Choose “Question” for the text and “Kind, to sort by” for its kind, and leave out the "
+            "rest; or choose an answer instead of the kind.",
+        )
+    if {ColumnRole.REJECTED, ColumnRole.THUMB} <= used:
+        raise UnusableMappingError(
+            "There is a second answer and a thumb besides.",
+            "Choose one of them and leave out the other.",
+        )
+
+
+def _has_turns(understood: dict[str, Any], mapping: Mapping) -> bool:
+    return any(
+        column.get("holds_turns")
+        for column, role in zip(understood["columns"], mapping.roles, strict=True)
+        if role is ColumnRole.ANSWER
+    )
 
 
 def preview_examples(understood: dict[str, Any], mapping: Mapping) -> list[PreviewExample]:
@@ -111,4 +150,7 @@ def _preview_example(row: int, cells: list[str], mapping: Mapping) -> PreviewExa
         joined.get(ColumnRole.INSTRUCTIONS, ""),
         joined.get(ColumnRole.QUESTION, ""),
         joined.get(ColumnRole.ANSWER, "") or whole,
+        joined.get(ColumnRole.REJECTED, ""),
+        joined.get(ColumnRole.KIND, ""),
+        joined.get(ColumnRole.THUMB, ""),
     )

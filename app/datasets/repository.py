@@ -1,6 +1,6 @@
 """All SQL about examples and imports."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection as SqliteConnection
 from typing import Any, Literal, cast
@@ -23,7 +23,8 @@ from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.database.base import database_epoch
-from app.datasets.content import ExampleTexts, NewExample
+from app.datasets.content import NewExample
+from app.datasets.shapes import ExampleTexts, Shape
 from app.datasets.tables import Example, Import, ImportStatus
 
 _EXAMPLES = cast("Table", Example.__table__)
@@ -58,10 +59,13 @@ class ExampleRepository:
                 "project_id": project_id,
                 "import_id": example.import_id,
                 "row_number": example.row_number,
+                "shape": example.shape,
                 "instructions": example.instructions,
                 "earlier_turns": example.earlier_turns or None,
                 "question": example.question,
                 "answer": example.answer,
+                "rejected": example.rejected,
+                "is_liked": example.is_liked,
                 "content_hash": example.content_hash,
                 "created_at": moment,
                 "updated_at": moment,
@@ -131,21 +135,56 @@ class ExampleRepository:
         found = list(self._session.execute(statement.order_by(*ordering).limit(size)).scalars())
         return found[::-1] if before is not None else found
 
-    def stream(self, project_id: str, size: int = 1000) -> Iterator[ExampleTexts]:
-        """Yield every example's texts by id, a page at a time, so that memory does not grow."""
+    def count_by_shape(self, project_id: str) -> dict[Shape, int]:
+        """Return how many examples of each shape there are; those of which there are none lack."""
+        statement = select(Example.shape, func.count()).where(Example.project_id == project_id)
+        found = self._session.execute(statement.group_by(Example.shape)).all()
+        return {Shape(shape): count for shape, count in found}
+
+    def count_liked(self, project_id: str) -> int:
+        statement = select(func.count()).select_from(Example)
+        liked = (Example.project_id == project_id, Example.is_liked.is_(True))
+        return self._session.execute(statement.where(*liked)).scalar_one()
+
+    def count_by_answer(
+        self, project_id: str, shapes: Iterable[Shape], most: int
+    ) -> dict[str, int]:
+        """Return how often each answer comes, the most frequent first, `most` answers at most."""
+        number = func.count().label("number")
+        statement = (
+            select(Example.answer, number)
+            .where(Example.project_id == project_id, Example.shape.in_(list(shapes)))
+            .group_by(Example.answer)
+            .order_by(number.desc(), Example.answer)
+            .limit(most)
+        )
+        return {row.answer: row.number for row in self._session.execute(statement)}
+
+    def stream(
+        self, project_id: str, shapes: Iterable[Shape] = Shape, size: int = 1000
+    ) -> Iterator[ExampleTexts]:
+        """Yield the texts of all examples of these shapes by id.
+
+        They are read a page at a time, so that memory does not grow.
+        """
         columns = _EXAMPLES.c
         statement = (
             select(
                 columns.id,
+                columns.shape,
                 columns.instructions,
                 columns.earlier_turns,
                 columns.question,
                 columns.answer,
+                columns.rejected,
+                columns.is_liked,
             )
             .where(columns.project_id == project_id)
             .order_by(columns.id)
             .limit(size)
         )
+        if (wanted := set(shapes)) != set(Shape):
+            statement = statement.where(columns.shape.in_(sorted(wanted)))
         last = 0
         while page := self._session.execute(statement.where(columns.id > last)).all():
             yield from cast("Sequence[ExampleTexts]", page)
@@ -189,7 +228,7 @@ class ExampleRepository:
     def _searched(self, statement: Select[Any], search: str) -> Select[Any]:
         if not search:
             return statement
-        columns = (Example.question, Example.answer, Example.instructions)
+        columns = (Example.question, Example.answer, Example.instructions, Example.rejected)
         is_sqlite = self._session.get_bind().dialect.name == "sqlite"
         if is_sqlite and not search.isascii():
             # SQLite's LIKE is quick, but knows upper and lower case of ASCII only.
@@ -285,6 +324,7 @@ def _characters() -> ColumnElement[int]:
         + earlier
         + func.length(Example.question)
         + func.length(Example.answer)
+        + func.length(Example.rejected)
     )
 
 

@@ -1,25 +1,28 @@
 """What can be done with examples and imports."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, Thing, record
-from app.datasets.content import NewExample, cleaned, content_hash
+from app.datasets.content import NewExample, cleaned
 from app.datasets.errors import (
     CopyOfAnotherError,
     EmptyExampleError,
     ExampleTooLongError,
     ImportNotWaitingError,
+    KindTooLongError,
+    SameAnswersError,
     TooManyExamplesError,
 )
 from app.datasets.mapping import check_mapping
 from app.datasets.readers.drafts import Mapping
 from app.datasets.readers.limits import MAX_EXAMPLE_CHARACTERS
 from app.datasets.repository import Cursor, ExampleRepository, ImportRepository, Order, cursor_of
+from app.datasets.shapes import LONGEST_KIND, Shape
 from app.datasets.split import held_out_target
 from app.datasets.tables import Example, Import, ImportStatus
 from app.datasets.uploads import (
@@ -64,6 +67,22 @@ class WrittenExample:
     question: str
     answer: str
     instructions: str = ""
+    shape: Shape = Shape.ANSWER
+    rejected: str = ""
+    """Of two answers the one that people like less."""
+    is_liked: bool = True
+    """The thumb of an answer that has one."""
+
+    @classmethod
+    def of(cls, example: Example) -> Self:
+        return cls(
+            example.question,
+            example.answer,
+            example.instructions,
+            Shape(example.shape),
+            example.rejected,
+            example.is_liked is not False,
+        )
 
 
 def add_examples(session: Session, project_id: str, examples: Iterable[NewExample]) -> Added:
@@ -104,7 +123,8 @@ def write_example(
     """Add one example that was written by hand.
 
     Raises:
-        EmptyExampleError, ExampleTooLongError, CopyOfAnotherError, TooManyExamplesError
+        EmptyExampleError, KindTooLongError, SameAnswersError, ExampleTooLongError,
+        CopyOfAnotherError, TooManyExamplesError
     """
     example = _checked(written)
     if count_examples(session, project_id) >= max_examples:
@@ -119,16 +139,20 @@ def edit_example(
     """Change an example. Runs that have started keep what they froze.
 
     Raises:
-        NotFoundError, EmptyExampleError, ExampleTooLongError, CopyOfAnotherError
+        NotFoundError, EmptyExampleError, KindTooLongError, SameAnswersError,
+        ExampleTooLongError, CopyOfAnotherError
     """
     example = find_example(session, project_id, example_id)
-    is_passage = not example.question
-    new = _checked(written, question_needed=not is_passage)
-    changed_hash = content_hash(new.instructions, example.earlier_turns, new.question, new.answer)
-    if ExampleRepository(session).has_copy(project_id, changed_hash, besides=example_id):
+    # What an example is made of stays: a passage does not become an answer by being mended.
+    new = replace(
+        _checked(replace(written, shape=Shape(example.shape))),
+        earlier_turns=list(example.earlier_turns or ()),
+    )
+    if ExampleRepository(session).has_copy(project_id, new.content_hash, besides=example_id):
         raise CopyOfAnotherError
     example.question, example.answer = new.question, new.answer
-    example.instructions, example.content_hash = new.instructions, changed_hash
+    example.rejected, example.is_liked = new.rejected, new.is_liked
+    example.instructions, example.content_hash = new.instructions, new.content_hash
     session.flush()
     return example
 
@@ -273,17 +297,37 @@ def _thing(entry: Import) -> Thing:
     return Thing("import", entry.id, entry.file_name)
 
 
-def _checked(written: WrittenExample, *, question_needed: bool = True) -> NewExample:
+def _checked(written: WrittenExample) -> NewExample:
+    shape = written.shape
     question, answer = cleaned(written.question), cleaned(written.answer)
-    instructions = cleaned(written.instructions)
-    if question_needed and not question:
+    instructions, rejected = cleaned(written.instructions), cleaned(written.rejected)
+    if shape is Shape.PASSAGE:
+        question = ""
+    elif not question:
         raise EmptyExampleError("question")
+    if shape is Shape.LABEL:
+        answer, instructions = " ".join(answer.split()), ""
+        if len(answer) > LONGEST_KIND:
+            raise KindTooLongError(LONGEST_KIND)
     if not answer:
-        raise EmptyExampleError("answer")
-    characters = len(question) + len(answer) + len(instructions)
+        raise EmptyExampleError("kind" if shape is Shape.LABEL else "answer")
+    if shape is not Shape.PAIR:
+        rejected = ""
+    elif not rejected:
+        raise EmptyExampleError("rejected")
+    elif rejected == answer:
+        raise SameAnswersError
+    characters = len(question) + len(answer) + len(instructions) + len(rejected)
     if characters > MAX_EXAMPLE_CHARACTERS:
         raise ExampleTooLongError(characters, MAX_EXAMPLE_CHARACTERS)
-    return NewExample(answer=answer, question=question, instructions=instructions)
+    return NewExample(
+        answer=answer,
+        question=question,
+        instructions=instructions,
+        rejected=rejected,
+        is_liked=written.is_liked if shape is Shape.THUMB else None,
+        is_label=shape is Shape.LABEL,
+    )
 
 
 def _batches(examples: Iterable[NewExample]) -> Iterator[list[NewExample]]:

@@ -2,16 +2,25 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.orm import Session
 
-from app.datasets.content import ExampleTexts
 from app.datasets.repository import ExampleRepository
-from app.datasets.split import choose_held_out, split_key
+from app.datasets.shapes import (
+    STRATIFIED,
+    ExampleTexts,
+    Line,
+    Purpose,
+    lines_for,
+    shapes_for,
+    stratum_of,
+)
+from app.datasets.split import choose_held_out, choose_held_out_of_each, split_key
 from app.storage.durable import durable_file, sync_folder, write_atomically
 
 DATA_FOLDER: Final = "data"
@@ -28,8 +37,10 @@ class Snapshot:
     validation_count: int
 
 
-def freeze(session: Session, project_id: str, folder: Path) -> Snapshot:
-    """Write the examples into folder/data, in constant memory.
+def freeze(
+    session: Session, project_id: str, folder: Path, purpose: Purpose = Purpose.ANSWERS
+) -> Snapshot:
+    """Write the examples that serve a purpose into folder/data, in constant memory.
 
     The same examples give the same bytes. The digest is written last: where it is missing, the
     snapshot is not whole.
@@ -37,17 +48,18 @@ def freeze(session: Session, project_id: str, folder: Path) -> Snapshot:
     data = folder / DATA_FOLDER
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     (data / DIGEST_FILE).unlink(missing_ok=True)
-    examples = ExampleRepository(session)
-    held_out = choose_held_out(_keys(examples, project_id), examples.count(project_id))
+    usable = UsableExamples(session, project_id, purpose)
+    held_out = usable.held_out_keys()
     digest = hashlib.sha256()
     train_count = 0
     held_out_lines: list[bytes] = []
     with durable_file(data / TRAIN_FILE) as train:
-        for example in examples.stream(project_id):
-            line = _line(example)
+        for example in usable:
+            lines = [_written(line) for line in lines_for(example, purpose)]
             if example_key(example) in held_out:
-                held_out_lines.append(line)
-            else:
+                held_out_lines += lines
+                continue
+            for line in lines:
                 train.write(line)
                 digest.update(line)
                 train_count += 1
@@ -61,6 +73,29 @@ def freeze(session: Session, project_id: str, folder: Path) -> Snapshot:
     return Snapshot(digest.hexdigest(), train_count, len(held_out_lines))
 
 
+class UsableExamples:
+    """The examples of a project that serve a purpose, read afresh with each pass."""
+
+    def __init__(self, session: Session, project_id: str, purpose: Purpose) -> None:
+        self._examples = ExampleRepository(session)
+        self._project_id = project_id
+        self._purpose = purpose
+        self._counts = self._examples.count_by_shape(project_id)
+        self._shapes = shapes_for(purpose, self._counts)
+
+    def __iter__(self) -> Iterator[ExampleTexts]:
+        return self._examples.stream(self._project_id, self._shapes)
+
+    def held_out_keys(self) -> frozenset[str]:
+        """Return the split keys of those that are held out."""
+        if self._purpose in STRATIFIED:
+            strata = Counter(stratum_of(example, self._purpose) for example in self)
+            keys = ((stratum_of(example, self._purpose), example_key(example)) for example in self)
+            return choose_held_out_of_each(keys, strata)
+        count = sum(self._counts.get(shape, 0) for shape in self._shapes)
+        return choose_held_out(map(example_key, self), count)
+
+
 def example_key(example: ExampleTexts) -> str:
     """The split key: all that was asked, or the passage itself."""
     if not example.question:
@@ -69,23 +104,7 @@ def example_key(example: ExampleTexts) -> str:
     return split_key("\n".join([*earlier, example.question]))
 
 
-def as_line(example: ExampleTexts) -> dict[str, Any]:
-    """An example as training reads it."""
-    if not example.question:
-        return {"id": example.id, "text": example.answer}
-    messages = list(example.earlier_turns or ())
-    if example.instructions:
-        messages.insert(0, {"role": "system", "content": example.instructions})
-    messages.append({"role": "user", "content": example.question})
-    messages.append({"role": "assistant", "content": example.answer})
-    return {"id": example.id, "messages": messages}
-
-
-def _keys(examples: ExampleRepository, project_id: str) -> Iterator[str]:
-    return (example_key(example) for example in examples.stream(project_id))
-
-
-def _line(example: ExampleTexts) -> bytes:
+def _written(line: Line) -> bytes:
     # JSONB does not keep the order of keys, so they are sorted.
-    text = json.dumps(as_line(example), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return f"{text}\n".encode()

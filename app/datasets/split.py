@@ -2,12 +2,14 @@
 
 One in ten, at least 5 and at most 200, none below 20 examples. The choice follows the SHA-256 of
 the question without case and blanks: it is the same every time, copies of a question never stand
-on both sides, and adding examples changes few of the choices.
+on both sides, and adding examples changes few of the choices. Where examples are sorted into kinds,
+each kind has its share.
 """
 
 import hashlib
 import heapq
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 SMALLEST_TO_HOLD_OUT: Final = 20
@@ -53,6 +55,38 @@ def choose_held_out(keys: Iterable[str], count: int) -> frozenset[str]:
             chosen.append(key)
             held_out += smallest[key]
     return frozenset(chosen)
+
+
+def choose_held_out_of_each(
+    keys: Iterable[tuple[str, str]], counts: Mapping[str, int]
+) -> frozenset[str]:
+    """Choose keys so that each stratum, such as a kind, has its share of what is held out.
+
+    One is held out of every stratum that has two examples or more, and never more than half of
+    one, so that nothing is asked about that was not learned. With very many strata this may be
+    more than is held out otherwise.
+
+    Args:
+        keys: the stratum and the split key of every example, copies included.
+        counts: how many examples each stratum has.
+    """
+    count = sum(counts.values())
+    target = held_out_target(count)
+    if target == 0:
+        return frozenset()
+    quotas = {
+        stratum: min(most, max(1, round(target * number / count)))
+        for stratum, number in counts.items()
+        if (most := number // 2)
+    }
+    smallest: dict[str, set[str]] = defaultdict(set)
+    for stratum, key in keys:
+        kept = smallest[stratum]
+        if stratum in quotas and key not in kept:
+            kept.add(key)
+            if len(kept) > quotas[stratum]:
+                kept.remove(max(kept))
+    return frozenset(key for kept in smallest.values() for key in kept)
 
 
 def _smallest_keys(keys: Iterable[str], room: int) -> dict[str, int]:

@@ -11,6 +11,7 @@ import app.accounts.tables
 import app.projects.tables  # noqa: F401
 from app.clock import now
 from app.database.base import Base, JsonColumn, JsonObject
+from app.datasets.shapes import Shape
 from app.ids import new_id
 from app.leases.tables import LeaseMixin
 
@@ -46,7 +47,7 @@ class Import(LeaseMixin, Base):
     understood: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     """What Tailor understood: format, encoding, delimiter, columns, preview rows, proposal."""
     mapping: Mapped[JsonObject | None] = mapped_column(JsonColumn)
-    """Column name to question, answer, instructions or ignore, as the maker confirmed it."""
+    """What each column is for, as the maker confirmed it."""
     report: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     """Counts and the rows left out, with reasons."""
     progress_rows: Mapped[int] = mapped_column(default=0)
@@ -61,6 +62,7 @@ class Example(Base):
     __table_args__ = (
         Index("ix_examples_project_id_id", "project_id", "id"),
         Index("ix_examples_project_content", "project_id", "content_hash", unique=True),
+        Index("ix_examples_project_shape", "project_id", "shape"),
         Index("ix_examples_import_id", "import_id"),
         # Ids are never given out twice, so a deleted example's id never names another.
         {"sqlite_autoincrement": True},
@@ -73,6 +75,10 @@ class Example(Base):
     import_id: Mapped[str | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"))
     row_number: Mapped[int | None]
     """The row of the uploaded file it came from, counted as a spreadsheet counts."""
+    shape: Mapped[Shape] = mapped_column(
+        String(20), default=Shape.ANSWER, server_default=Shape.ANSWER
+    )
+    """What it is made of: an answer, a passage, two answers, a thumb, a kind."""
     instructions: Mapped[str] = mapped_column(Text, default="")
     """The system message; empty if there is none."""
     earlier_turns: Mapped[list[JsonObject] | None] = mapped_column(JsonColumn)
@@ -80,6 +86,11 @@ class Example(Base):
     question: Mapped[str] = mapped_column(Text, default="")
     """Empty for a passage of plain text, which is learned as a whole."""
     answer: Mapped[str] = mapped_column(Text)
+    """Of two answers the one that people prefer; of a labelled text the name of its kind."""
+    rejected: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """The answer that people like less; empty unless there are two."""
+    is_liked: Mapped[bool | None]
+    """The thumb that somebody gave the answer; None if nobody did."""
     content_hash: Mapped[str] = mapped_column(String(64))
     """SHA-256 over all texts; an exact copy has the same."""
     created_at: Mapped[datetime] = mapped_column(default=now)

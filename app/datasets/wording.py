@@ -27,6 +27,12 @@ _REASONS: Final = {
     Reason.COLUMN_NAMES: "It holds the names of the columns.",
     Reason.NESTED_TOO_DEEPLY: "It is nested too deeply to be read.",
     Reason.FILE_ENDS_INSIDE: "The file ends in the middle of this row.",
+    Reason.EMPTY_KIND: "It does not say to which kind it belongs.",
+    Reason.LONG_KIND: "The name of its kind is longer than 80 characters.",
+    Reason.NO_SECOND_ANSWER: "The answer that people like less is missing.",
+    Reason.SAME_ANSWERS: "Both answers are the same, so neither is better.",
+    Reason.DIFFERENT_QUESTIONS: "Its two conversations differ before the last answer already.",
+    Reason.NO_THUMB: "It does not say whether people liked the answer.",
     Reason.EXACT_COPY: "It is an exact copy of another example.",
 }
 _FORMATS: Final = {
@@ -62,6 +68,9 @@ ROLE_NAMES: Final = {
     ColumnRole.PASSAGE: "Text to learn as a whole",
     ColumnRole.CONVERSATION: "Conversation",
     ColumnRole.EARLIER: "Earlier turns of the conversation",
+    ColumnRole.REJECTED: "Answer that people like less",
+    ColumnRole.THUMB: "Thumb up or down",
+    ColumnRole.KIND: "Kind, to sort by",
     ColumnRole.IGNORE: "Leave out",
 }
 _NOTES: Final = {
@@ -74,7 +83,10 @@ _NOTES: Final = {
     "other_sheets": "Only the sheet “{sheet}” is read. There are others: {others}. To use one of "
     "them, save it as a file of its own.",
     "sorting": "This looks like sorting into {kinds:,} kinds: short answers that come again "
-    "and again. The model will learn to name the kind.",
+    "and again. The model can learn to name the kind.",
+    "pairs": "There are two answers to each question, and one of them is better. The model can "
+    "learn what people prefer.",
+    "thumbs": "Each answer has a thumb, up or down. The model can learn what people prefer.",
     "numbers": "{count:,} cells hold just a number or a date. Only its value is read, not how "
     "Excel shows it: “4.90 €” is read as 4.9. To keep the form, make such columns text in Excel.",
     "one_numbers": "One cell holds just a number or a date. Only its value is read, not how Excel "

@@ -4,7 +4,8 @@ from sqlalchemy.orm import Session
 
 from app.datasets import service
 from app.datasets.advice import advise
-from app.datasets.content import NewExample, Turn
+from app.datasets.content import NewExample
+from app.datasets.shapes import Turn
 from app.projects.tables import Project
 
 

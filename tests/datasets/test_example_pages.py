@@ -245,6 +245,27 @@ def test_write_change_and_delete_by_hand(web: Web) -> None:
     assert all_examples(web.engine, project.id) == []
 
 
+def test_two_answers_and_kinds_by_hand(web: Web) -> None:
+    project = web.project()
+    teammate = web.client_for(TEAMMATE)
+    url = f"/projects/{project.id}/examples"
+    assert "Answer that is not as good" in teammate.page(f"{url}/new?shape=pair")
+    pair = {"shape": "pair", "question": "Hi?", "answer": "Hello.", "rejected": ""}
+    refused = teammate.submit(f"{url}/new", pair)
+    assert refused.status_code == 422
+    assert "The second answer is empty." in refused.text
+    assert "Answer that is not as good" in refused.text
+    for fields in (
+        {**pair, "rejected": "What do you want?"},
+        {"shape": "label", "question": "Where is my card?", "answer": "card arrival"},
+    ):
+        assert teammate.submit(f"{url}/new", fields).status_code == 303
+    page = plain(teammate.page(url))
+    assert "Not as good:" in page
+    assert "What do you want?" in page
+    assert "Kind: card arrival" in page
+
+
 def test_viewers_look_and_strangers_see_nothing(web: Web) -> None:
     project = web.project()
     owner, viewer, stranger = (web.client_for(email) for email in (OWNER, VIEWER, STRANGER))

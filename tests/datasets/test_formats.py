@@ -119,7 +119,7 @@ def test_sorting_is_recognised(tmp_path: Path) -> None:
     kinds = ["refund", "delivery", "account"]
     rows = [f"message number {i} about something,{kinds[i % 3]}" for i in range(60)]
     result = read(tmp_path, "message,kind\n" + "\n".join(rows))
-    assert result.roles == ["question", "answer"]
+    assert result.roles == ["question", "kind"]
     sentences = " ".join(note_sentences(result.understood))
     assert "looks like sorting into 3 kinds" in sentences
 

@@ -65,7 +65,8 @@ def _batches(source: Source, request: dict[str, Any]) -> Iterator[dict[str, Any]
 
 def _length(draft: Draft) -> int:
     earlier = sum(len(turn["content"]) for turn in draft.earlier)
-    return len(draft.answer) + len(draft.question) + len(draft.instructions) + earlier
+    texts = (draft.answer, draft.question, draft.instructions, draft.rejected)
+    return sum(map(len, texts)) + earlier
 
 
 def _write_problem(problem: UnreadableFileError) -> None:

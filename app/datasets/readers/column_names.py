@@ -36,6 +36,15 @@ _KIND: Final = _words(
     etiqueta etichetta категория 类别 标签 カテゴリ
     """
 )
+_THUMB: Final = _words(
+    """
+    thumb thumbs feedback rating liked like vote upvote helpful
+    daumen bewertung gefällt pouce avis pulgar valoración
+    """
+)
+_CHOSEN: Final = _words("chosen preferred better good bevorzugt")
+_REJECTED: Final = _words("rejected dispreferred nonpreferred worse bad abgelehnt")
+_ANSWER_WORDS: Final = _words("answer response output completion reply antwort")
 _INSTRUCTIONS: Final = _words(
     """
     system instructions systemprompt sysprompt persona anweisung anweisungen vorgabe consignes
@@ -68,6 +77,8 @@ def group_of(name: str) -> str:
         return "instruction"
     if whole in {"system prompt", "system message"}:
         return ColumnRole.INSTRUCTIONS
+    if group := _judged_answer(whole):
+        return group
     words = [word for word in whole.split() if len(word) > 3 or not word.isascii()]
     for candidate in (whole, *reversed(words)) if len(words) <= 4 else (whole,):
         if group := _group_of_word(candidate):
@@ -83,11 +94,23 @@ def is_known_name(name: str) -> bool:
     return not _DELIMITERS.search(name.strip()) and group_of(name) != ""
 
 
+def _judged_answer(whole: str) -> str:
+    """Recognise the better and the worse of two answers; both names may say that it is one."""
+    words = set(whole.replace("non preferred", "nonpreferred").split())
+    judged = words - _ANSWER_WORDS
+    if len(judged) != 1:
+        return ""
+    if judged <= _REJECTED:
+        return ColumnRole.REJECTED
+    return "chosen" if judged <= _CHOSEN else ""
+
+
 def _group_of_word(word: str) -> str:
     groups = (
         (ColumnRole.QUESTION, _QUESTION),
         (ColumnRole.ANSWER, _ANSWER),
         ("kind", _KIND),
+        (ColumnRole.THUMB, _THUMB),
         (ColumnRole.INSTRUCTIONS, _INSTRUCTIONS),
         ("further", _FURTHER),
         ("text", _TEXT),

@@ -83,6 +83,8 @@ def names_from(rows: list[list[str]], *, header: bool) -> list[str]:
 def propose_roles(columns: list[ColumnSurvey]) -> list[ColumnRole]:
     """Propose a role for each column from its name and its contents."""
     groups = [group_of(column.name) if column.filled else "" for column in columns]
+    if roles := _judged_roles(columns, groups):
+        return roles
     conversations = [place for place, column in enumerate(columns) if column.is_conversation]
     if conversations:
         roles = [
@@ -97,8 +99,49 @@ def propose_roles(columns: list[ColumnSurvey]) -> list[ColumnRole]:
         return roles
     roles = _roles_by_name(columns, groups)
     if ColumnRole.QUESTION in roles and ColumnRole.ANSWER in roles:
+        return _with_thumbs(columns, groups, roles)
+    if ColumnRole.QUESTION in roles and ColumnRole.KIND in roles:
         return roles
     return _roles_by_contents(columns, groups, roles)
+
+
+def _judged_roles(columns: list[ColumnSurvey], groups: list[str]) -> list[ColumnRole]:
+    """Propose roles for a file of preferences, or of messages in two columns; none if it is none.
+
+    A question apart is not needed where both answers are whole conversations.
+    """
+    has_pairs = ColumnRole.REJECTED in groups and not {"chosen", ColumnRole.ANSWER}.isdisjoint(
+        groups
+    )
+    lists = {group for group, column in zip(groups, columns, strict=True) if column.lists}
+    in_turns = bool(lists & {ColumnRole.QUESTION, ColumnRole.ANSWER, "further"})
+    if not has_pairs and not (in_turns and {ColumnRole.QUESTION, ColumnRole.ANSWER} <= set(groups)):
+        return []
+    roles = [ColumnRole.IGNORE] * len(columns)
+    for role, names in (
+        (ColumnRole.ANSWER, ("chosen", ColumnRole.ANSWER)),
+        (ColumnRole.REJECTED, (ColumnRole.REJECTED,)),
+        (ColumnRole.QUESTION, (ColumnRole.QUESTION, "instruction", "further", "text")),
+        (ColumnRole.INSTRUCTIONS, (ColumnRole.INSTRUCTIONS,)),
+        (ColumnRole.EARLIER, (ColumnRole.EARLIER,)),
+    ):
+        for name in names:
+            if name in groups and role not in roles:
+                _give(roles, groups, name, role)
+    return _with_thumbs(columns, groups, roles)
+
+
+def _with_thumbs(
+    columns: list[ColumnSurvey], groups: list[str], roles: list[ColumnRole]
+) -> list[ColumnRole]:
+    """Add a column of thumbs to questions and answers that have one."""
+    if not {ColumnRole.QUESTION, ColumnRole.ANSWER} <= set(roles) or ColumnRole.REJECTED in roles:
+        return roles
+    for place, column in enumerate(columns):
+        is_named = groups[place] in {ColumnRole.THUMB, "kind"}
+        if is_named and column.holds_thumbs and roles[place] is ColumnRole.IGNORE:
+            return [*roles[:place], ColumnRole.THUMB, *roles[place + 1 :]]
+    return roles
 
 
 def _with_pairs_beside(roles: list[ColumnRole], named: list[ColumnRole]) -> list[ColumnRole]:
@@ -127,9 +170,10 @@ def _roles_by_name(columns: list[ColumnSurvey], groups: list[str]) -> list[Colum
     for place, group in enumerate(groups):
         if group == "further":
             roles[place] = ColumnRole.QUESTION
-    if ColumnRole.ANSWER not in roles:
-        _give(roles, groups, "kind", ColumnRole.ANSWER)
-    if ColumnRole.QUESTION not in roles and ColumnRole.ANSWER in roles:
+    if ColumnRole.ANSWER not in roles and "kind" in groups:
+        sorts = columns[groups.index("kind")].may_hold_kinds
+        _give(roles, groups, "kind", ColumnRole.KIND if sorts else ColumnRole.ANSWER)
+    if ColumnRole.QUESTION not in roles and _named_outcome(roles) is not None:
         _give(roles, groups, "text", ColumnRole.QUESTION)
     return roles
 
@@ -144,18 +188,20 @@ def _roles_by_contents(
         for place, column in enumerate(columns)
         if place not in taken and column.filled and not column.is_numeric and not column.lists
     ]
-    has_question, has_answer = ColumnRole.QUESTION in roles, ColumnRole.ANSWER in roles
+    has_question, outcome = ColumnRole.QUESTION in roles, _named_outcome(roles)
     if has_question and texts:
         roles[max(texts, key=lambda place: columns[place].mean_length)] = ColumnRole.ANSWER
-    elif has_answer and texts:
+    elif outcome is not None and texts:
         roles[max(texts, key=lambda place: columns[place].mean_length)] = ColumnRole.QUESTION
-    elif has_question or has_answer:
-        place = roles.index(ColumnRole.QUESTION if has_question else ColumnRole.ANSWER)
+    elif has_question or outcome is not None:
+        place = roles.index(outcome or ColumnRole.QUESTION)
         roles[place] = ColumnRole.PASSAGE
         return [role if role is ColumnRole.PASSAGE else ColumnRole.IGNORE for role in roles]
     elif len(texts) >= 2 and "text" not in groups:
         question, answer = _question_and_answer(columns, texts)
-        roles[question], roles[answer] = ColumnRole.QUESTION, ColumnRole.ANSWER
+        sorts = columns[answer].holds_kinds and not columns[question].holds_kinds
+        roles[question] = ColumnRole.QUESTION
+        roles[answer] = ColumnRole.KIND if sorts else ColumnRole.ANSWER
     elif texts:
         named = [place for place in texts if groups[place] == "text"] or texts
         passage = max(named, key=lambda place: columns[place].mean_length)
@@ -164,11 +210,16 @@ def _roles_by_contents(
     return roles
 
 
+def _named_outcome(roles: list[ColumnRole]) -> ColumnRole | None:
+    """Return what is to be learned, if a name told it: the answer, or else the kind."""
+    return next((role for role in (ColumnRole.ANSWER, ColumnRole.KIND) if role in roles), None)
+
+
 def _question_and_answer(columns: list[ColumnSurvey], texts: list[int]) -> tuple[int, int]:
     kinds = [place for place in texts if columns[place].holds_kinds]
     others = [place for place in texts if place not in kinds]
     if kinds and others:
-        # One label column beside texts is sorting; the label is the answer.
+        # One label column beside texts is sorting; the label is the kind.
         if len(others) == 1:
             return others[0], kinds[0]
         texts = others

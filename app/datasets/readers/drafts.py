@@ -1,7 +1,7 @@
 """Records and a mapping become drafts of examples, or rows that are left out with a reason."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from app.datasets.readers.conversations import (
@@ -13,9 +13,16 @@ from app.datasets.readers.conversations import (
 from app.datasets.readers.html_text import text_of_html
 from app.datasets.readers.limits import MAX_EXAMPLE_CHARACTERS
 from app.datasets.readers.passages import split_passage
+from app.datasets.readers.preferences import (
+    holds_turns,
+    read_answered,
+    read_rejected,
+    read_thumb,
+)
 from app.datasets.readers.records import ColumnRole, Item, LeftOut, Reason, Record, shortened
 from app.datasets.readers.survey import as_text
 from app.datasets.readers.text_stream import has_broken_character
+from app.datasets.shapes import LONGEST_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,9 @@ class Draft:
     question: str = ""
     instructions: str = ""
     earlier: list[Turn] = field(default_factory=list)
+    rejected: str = ""
+    is_liked: bool | None = None
+    is_label: bool = False
 
 
 def drafts_of(item: Item, mapping: Mapping) -> Iterator[Draft | LeftOut]:
@@ -71,6 +81,15 @@ def _drafts(record: Record, mapping: Mapping) -> Iterator[Draft]:
     if conversation or (ColumnRole.CONVERSATION in by_role and ColumnRole.ANSWER not in by_role):
         yield _from_conversation(record.row, conversation, instructions)
         return
+    structured = [
+        value
+        for role in (ColumnRole.QUESTION, ColumnRole.ANSWER)
+        for value in by_role.get(role, [])
+        if holds_turns(value)
+    ]
+    if structured:
+        yield _with_judgement(_from_turns(record.row, by_role, instructions), by_role)
+        return
     clean = text_of_html if mapping.strips_html else str
     if ColumnRole.PASSAGE in by_role:
         text = clean(_joined(by_role[ColumnRole.PASSAGE]))
@@ -79,13 +98,56 @@ def _drafts(record: Record, mapping: Mapping) -> Iterator[Draft]:
         yield from (Draft(record.row, piece) for piece in split_passage(text))
         return
     question = clean(_joined(by_role.get(ColumnRole.QUESTION, [])))
+    if ColumnRole.KIND in by_role:
+        yield _labelled(record.row, question, _joined(by_role[ColumnRole.KIND]))
+        return
     answer = clean(_joined(by_role.get(ColumnRole.ANSWER, [])))
     if not question or not answer:
         raise NoExampleError(_why_empty(question, answer))
     earlier = [
         turn for value in by_role.get(ColumnRole.EARLIER, []) for turn in read_history(value)
     ]
-    yield Draft(record.row, answer, question, instructions, earlier)
+    draft = Draft(record.row, answer, question, instructions, earlier)
+    yield _with_judgement(draft, by_role, clean)
+
+
+def _labelled(row: int, text: str, kind: str) -> Draft:
+    kind = " ".join(kind.split())
+    if not text:
+        raise NoExampleError(Reason.EMPTY_QUESTION if kind else Reason.EMPTY_ROW)
+    if not kind:
+        raise NoExampleError(Reason.EMPTY_KIND)
+    if len(kind) > LONGEST_KIND:
+        raise NoExampleError(Reason.LONG_KIND)
+    return Draft(row, kind, text, is_label=True)
+
+
+def _from_turns(row: int, by_role: dict[ColumnRole, list[Any]], instructions: str) -> Draft:
+    """Read a row whose question, answer or both are messages, as preference files have them."""
+    prompt = by_role.get(ColumnRole.QUESTION, [None])[0]
+    answer = by_role.get(ColumnRole.ANSWER, [None])[0]
+    found = read_answered(prompt, answer)
+    rejected = ""
+    if ColumnRole.REJECTED in by_role:
+        rejected = read_rejected(prompt, by_role[ColumnRole.REJECTED][0], found)
+    joined = "\n\n".join(filter(None, [instructions, found.instructions]))
+    return Draft(row, found.answer, found.question, joined, found.earlier, rejected)
+
+
+def _with_judgement(
+    draft: Draft, by_role: dict[ColumnRole, list[Any]], clean: Callable[[str], str] = str
+) -> Draft:
+    """Add what people think of the answer: a second one that they like less, or a thumb."""
+    if ColumnRole.REJECTED in by_role and not draft.rejected:
+        rejected = clean(_joined(by_role[ColumnRole.REJECTED]))
+        if not rejected:
+            raise NoExampleError(Reason.NO_SECOND_ANSWER)
+        if rejected == draft.answer:
+            raise NoExampleError(Reason.SAME_ANSWERS)
+        return replace(draft, rejected=rejected)
+    if ColumnRole.THUMB in by_role:
+        return replace(draft, is_liked=read_thumb(_joined(by_role[ColumnRole.THUMB])))
+    return draft
 
 
 def _from_conversation(row: int, value: Any, instructions: str) -> Draft:  # noqa: ANN401
@@ -95,7 +157,7 @@ def _from_conversation(row: int, value: Any, instructions: str) -> Draft:  # noq
 
 
 def _fault_of(draft: Draft) -> Reason | None:
-    texts = [draft.answer, draft.question, draft.instructions]
+    texts = [draft.answer, draft.question, draft.instructions, draft.rejected]
     texts += [turn["content"] for turn in draft.earlier]
     if sum(map(len, texts)) > MAX_EXAMPLE_CHARACTERS:
         return Reason.TOO_LONG

@@ -67,6 +67,7 @@ def inspect(source: Source, seconds: float = SECONDS) -> dict[str, Any]:
                 "examples": column.examples,
                 "filled": column.filled,
                 "rows": column.rows,
+                "holds_turns": column.is_conversation,
             }
             for column, role in zip(survey.columns, roles, strict=True)
         ],
@@ -161,9 +162,7 @@ def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[
         role: [column for column, given in zip(survey.columns, roles, strict=True) if given is role]
         for role in set(roles)
     }
-    answers = used.get(ColumnRole.ANSWER, [])
-    if answers and answers[0].holds_kinds and answers[0].kinds:
-        notes.append({"code": "sorting", "kinds": len(answers[0].kinds)})
+    notes += _purpose_notes(used)
     texts = [
         column
         for role, columns in used.items()
@@ -188,6 +187,19 @@ def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[
             }
         )
     return notes
+
+
+def _purpose_notes(used: dict[ColumnRole, list[ColumnSurvey]]) -> list[dict[str, Any]]:
+    """What can be learned from the rows besides answering."""
+    if ColumnRole.REJECTED in used:
+        return [{"code": "pairs"}]
+    if ColumnRole.THUMB in used:
+        return [{"code": "thumbs"}]
+    kinds = used.get(ColumnRole.KIND, [])
+    sorted_by = kinds or [c for c in used.get(ColumnRole.ANSWER, []) if c.holds_kinds]
+    if sorted_by and sorted_by[0].kinds:
+        return [{"code": "sorting", "kinds": len(sorted_by[0].kinds)}]
+    return []
 
 
 def _passage_notes(

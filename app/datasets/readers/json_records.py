@@ -17,7 +17,10 @@ from app.datasets.readers.text_stream import Line, Source, bounded_lines
 
 Object = dict[str, Any]
 _LIST_MEMBER: Final = re.compile(r'"([^"\\]{1,80})"\s*:\s*\[\s*\{')
-_TURN_LISTS: Final = frozenset({"messages", "conversations", "conversation", "turns", "dialog"})
+_TURN_LISTS: Final = frozenset(
+    {"messages", "conversations", "conversation", "turns", "dialog", "prompt", "completion"}
+    | {"chosen", "rejected", "preferred_output", "non_preferred_output"}
+)
 _ROWS_FOR_COLUMNS: Final = 1_000
 
 

@@ -27,6 +27,12 @@ class ColumnRole(StrEnum):
     PASSAGE = "passage"
     CONVERSATION = "conversation"
     EARLIER = "earlier"
+    REJECTED = "rejected"
+    """An answer to the question that people like less than the one beside it."""
+    THUMB = "thumb"
+    """Whether people liked the answer."""
+    KIND = "kind"
+    """The kind that the question, or text, belongs to."""
     IGNORE = "ignore"
 
 
@@ -53,6 +59,12 @@ class Reason(StrEnum):
     COLUMN_NAMES = "column_names"
     NESTED_TOO_DEEPLY = "nested_too_deeply"
     FILE_ENDS_INSIDE = "file_ends_inside"
+    EMPTY_KIND = "empty_kind"
+    LONG_KIND = "long_kind"
+    NO_SECOND_ANSWER = "no_second_answer"
+    SAME_ANSWERS = "same_answers"
+    DIFFERENT_QUESTIONS = "different_questions"
+    NO_THUMB = "no_thumb"
     EXACT_COPY = "exact_copy"
 
 

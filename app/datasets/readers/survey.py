@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.datasets.readers.html_text import has_html
+from app.datasets.readers.preferences import THUMB_WORDS, thumb_word
 from app.datasets.readers.records import shortened
+from app.datasets.shapes import LONGEST_KIND, MOST_GUESSED_KINDS
 
 _NUMBER: Final = re.compile(r"[-+]?[\d.,'\s]*\d[\d.,'\s]*\s?[%€$£]?")
 _DATE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[ T]\d{1,2}:\d{2}.*)?")
-_MAX_KINDS: Final = 200
 _EXAMPLES: Final = 3
 
 
@@ -52,7 +53,8 @@ class ColumnSurvey:
             return
         self.filled += 1
         self.lists += 1
-        first = value[0] if isinstance(value, list) else None
+        turns = value.get("messages") if isinstance(value, dict) else value
+        first = turns[0] if isinstance(turns, list) and turns else None
         self.turn_lists += isinstance(first, dict) and bool({"role", "from"} & first.keys())
         if len(self.examples) < _EXAMPLES:
             self.examples.append(shortened(as_text(value)))
@@ -62,7 +64,7 @@ class ColumnSurvey:
             self.examples.append(shortened(text))
         if self.kinds is not None:
             self.kinds.add(text[:80])
-            if len(self.kinds) > _MAX_KINDS:
+            if len(self.kinds) > MOST_GUESSED_KINDS:
                 self.kinds = None
 
     @property
@@ -78,13 +80,29 @@ class ColumnSurvey:
         return self.filled > 0 and self.turn_lists >= 0.5 * self.filled
 
     @property
+    def may_hold_kinds(self) -> bool:
+        """Whether values come again, so that a column whose name says so may hold kinds."""
+        return (
+            self.kinds is not None
+            and 2 <= len(self.kinds) <= self.filled / 2
+            and self.longest <= LONGEST_KIND
+        )
+
+    @property
+    def holds_thumbs(self) -> bool:
+        """Whether nothing stands there but signs of liking and disliking."""
+        return bool(self.kinds) and all(
+            thumb_word(kind) in THUMB_WORDS for kind in self.kinds or ()
+        )
+
+    @property
     def holds_kinds(self) -> bool:
         """Short values that come again and again, such as the labels of a sorting task."""
         return (
             self.kinds is not None
             and self.filled >= 12
             and 2 <= len(self.kinds) <= self.filled / 3
-            and self.longest <= 80
+            and self.longest <= LONGEST_KIND
             and not self.is_numeric
         )
 

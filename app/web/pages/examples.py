@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +14,7 @@ from app.datasets.advice import advise
 from app.datasets.errors import NothingPastedError
 from app.datasets.repository import Cursor
 from app.datasets.service import WrittenExample
-from app.datasets.snapshot import as_line
+from app.datasets.shapes import Shape, prompt_of
 from app.datasets.tables import Example
 from app.datasets.uploads import PASTED_NAME, IncomingFile
 from app.errors import DomainError
@@ -46,6 +46,21 @@ Text = Annotated[str, Form()]
 OrderQuery = Annotated[Literal["newest", "oldest", "row"], Query()]
 CursorQuery = Annotated[str, Query(pattern=r"^(\d{1,10}-\d{1,19})?$")]
 SearchQuery = Annotated[str, Query(max_length=500)]
+ShapeQuery = Annotated[Shape, Query()]
+
+
+def _written(
+    question: Text = "",
+    answer: Text = "",
+    instructions: Text = "",
+    rejected: Text = "",
+    thumb: Text = "up",
+    shape: Annotated[Shape, Form()] = Shape.ANSWER,
+) -> WrittenExample:
+    return WrittenExample(question, answer, instructions, shape, rejected, thumb != "down")
+
+
+Written = Annotated[WrittenExample, Depends(_written)]
 
 
 @router.get("/projects/{project_id}/examples")
@@ -120,8 +135,10 @@ def paste(
 
 
 @router.get("/projects/{project_id}/examples/new")
-def show_new(request: Request, project: EditedProject) -> Response:
-    return _form_page(request, project, WrittenExample("", ""))
+def show_new(
+    request: Request, project: EditedProject, shape: ShapeQuery = Shape.ANSWER
+) -> Response:
+    return _form_page(request, project, WrittenExample("", "", shape=shape))
 
 
 @long_forms.post("/projects/{project_id}/examples/new")
@@ -130,11 +147,8 @@ def write(
     project: EditedProject,
     session: DatabaseSession,
     settings: AppSettings,
-    question: Text = "",
-    answer: Text = "",
-    instructions: Text = "",
+    written: Written,
 ) -> Response:
-    written = WrittenExample(question, answer, instructions)
     try:
         service.write_example(session, project.id, written, settings.max_examples)
     except DomainError as error:
@@ -147,8 +161,7 @@ def show_one(
     request: Request, project: ViewedProject, session: DatabaseSession, example_id: int
 ) -> Response:
     example = service.find_example(session, project.id, example_id)
-    written = WrittenExample(example.question, example.answer, example.instructions)
-    return _form_page(request, project, written, example)
+    return _form_page(request, project, WrittenExample.of(example), example)
 
 
 @long_forms.post("/projects/{project_id}/examples/{example_id}")
@@ -157,11 +170,8 @@ def edit(
     project: EditedProject,
     session: DatabaseSession,
     example_id: int,
-    question: Text = "",
-    answer: Text = "",
-    instructions: Text = "",
+    written: Written,
 ) -> Response:
-    written = WrittenExample(question, answer, instructions)
     try:
         service.edit_example(session, project.id, example_id, written)
     except DomainError as error:
@@ -236,11 +246,10 @@ def _list_page(
 
 
 def _messages(example: Example) -> list[dict[str, str]]:
-    line = as_line(example)
-    messages: list[dict[str, str]] = line.get("messages") or [
-        {"role": "text", "content": line["text"]}
-    ]
-    return messages
+    """Return a conversation as it is shown; none for a text, alone or with its kind."""
+    if example.shape in {Shape.PASSAGE, Shape.LABEL}:
+        return []
+    return [*prompt_of(example), {"role": "assistant", "content": example.answer}]
 
 
 def _form_page(
@@ -255,7 +264,7 @@ def _form_page(
         "may_edit": request.state.may_edit,
         "written": written,
         "example": example,
-        "is_passage": example is not None and not example.question,
+        "shape": example.shape if example is not None else written.shape,
         "error": error,
     }
     status_code = error.status_code if error else 200
