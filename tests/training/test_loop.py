@@ -85,7 +85,11 @@ def test_each_kind_of_model_is_trained_and_read_back_by_plain_peft(
         assert torch.equal(plain(ids).logits, run.model(ids).logits)
 
 
-def test_micro_batches_do_not_change_the_result(tiny_model: Path, tmp_path: Path) -> None:
+def test_micro_batches_do_not_change_the_result(
+    tiny_model: Path, tmp_path: Path, number_format: torch.dtype
+) -> None:
+    # Sums in another order: they differ by the rounding of the format.
+    tolerance = {torch.float32: 1e-4, torch.bfloat16: 2e-3}[number_format]
     first_steps = []
     for budget in (64, 4096):
         recipe = recipe_for(tiny_model, tokens_per_micro_batch=budget, epochs=1)
@@ -94,7 +98,7 @@ def test_micro_batches_do_not_change_the_result(tiny_model: Path, tmp_path: Path
         run.train()
         first_steps.append(events.of("metrics")[0]["values"])
     for name in ("train_loss", "gradient_norm"):
-        assert first_steps[0][name] == pytest.approx(first_steps[1][name], rel=1e-4)
+        assert first_steps[0][name] == pytest.approx(first_steps[1][name], rel=tolerance)
 
 
 def test_nothing_held_out_keeps_the_last_weights(tiny_model: Path, tmp_path: Path) -> None:

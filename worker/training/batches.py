@@ -33,12 +33,40 @@ class MicroBatch:
         positions: places in the flattened ids from which an answer token is to be told.
         targets: these answer tokens.
         tokens: ids without the filling.
+        lengths: of the rows, without the filling; empty if all are as long as the longest.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
     tokens: int
+    lengths: tuple[int, ...] = ()
+
+    def packed(self) -> "PackedBatch":
+        """Return the same rows one after the other, without the filling."""
+        rows, longest = self.ids.shape
+        if not self.lengths or min(self.lengths) == longest:
+            return PackedBatch(self.ids.reshape(-1), (longest,) * rows, self.positions)
+        sizes = torch.tensor(self.lengths, device=self.ids.device)
+        is_real = torch.arange(longest, device=self.ids.device) < sizes[:, None]
+        before = longest * torch.arange(rows, device=self.ids.device) - (sizes.cumsum(0) - sizes)
+        positions = self.positions - before[self.positions.div(longest, rounding_mode="floor")]
+        return PackedBatch(self.ids[is_real], self.lengths, positions)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Rows one after the other.
+
+    Attributes:
+        ids: token ids, (tokens,).
+        lengths: of the rows.
+        positions: places in the ids from which an answer token is to be told.
+    """
+
+    ids: torch.Tensor
+    lengths: tuple[int, ...]
+    positions: torch.Tensor
 
 
 def plan_epoch(lengths: Counts, seed: int, epoch: int, examples_per_update: int) -> list[Counts]:
@@ -94,7 +122,8 @@ def lay_out(
     table: TokenTable, rows: Sequence[int], filling: int, device: torch.device
 ) -> MicroBatch:
     """Read rows and put them under each other."""
-    longest = int(table.lengths[list(rows)].max())
+    lengths = tuple(int(length) for length in table.lengths[list(rows)])
+    longest = max(lengths)
     ids = np.full((len(rows), longest), filling, dtype=np.int64)
     learned = np.zeros((len(rows), longest), dtype=bool)
     for place, row in enumerate(rows):
@@ -107,5 +136,6 @@ def lay_out(
         ids=torch.from_numpy(ids).to(device),
         positions=torch.from_numpy(told - 1).to(device),
         targets=torch.from_numpy(ids.reshape(-1)[told]).to(device),
-        tokens=int(table.lengths[list(rows)].sum()),
+        tokens=sum(lengths),
+        lengths=lengths,
     )

@@ -213,6 +213,7 @@ class TrainingRun:
         self.loss = AnswerLoss(base)
         self.model = attach_adapter(base, recipe)
         speed_up(self.model)
+        self.loss.try_packed()
         self.weights = adapter_parameters(self.model)
         self.base_before = base_sha256(self.model)
         self.optimizer = torch.optim.AdamW(

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from worker.training.batches import MicroBatch
+from worker.training.packed.decoder import PackedDecoder
 
 _POSITIONS_AT_ONCE: Final = 1024
 _PROBE_TOKENS: Final = 7
@@ -28,12 +29,18 @@ class AnswerLoss:
 
     Attributes:
         is_short: whether the head is applied at the answers only.
+        packed: the way to the hidden states without filling, where the model has one.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._head: Any = model.get_output_embeddings()
         self.is_short = self._short_way_is_right()
+        self.packed: PackedDecoder | None = None
+
+    def try_packed(self) -> None:
+        """Leave out the filling from here on, if that gives the same. The model is complete now."""
+        self.packed = PackedDecoder.of(self._model) if self.is_short else None
 
     def total(self, batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
         """Return scale times the summed loss."""
@@ -41,11 +48,17 @@ class AnswerLoss:
             logits = self._model(input_ids=batch.ids, use_cache=False).logits
             logits = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
             return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
-        hidden = self._hidden(batch.ids)
-        chosen = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+        chosen = self._hidden_at_answers(batch)
         apply: Any = _HeadLoss.apply
         loss: torch.Tensor = apply(chosen, self._head.weight, self._head.bias, batch.targets, scale)
         return loss
+
+    def _hidden_at_answers(self, batch: MicroBatch) -> torch.Tensor:
+        if self.packed is not None:
+            rows = batch.packed()
+            return self.packed.hidden(rows.ids, rows.lengths).index_select(0, rows.positions)
+        hidden = self._hidden(batch.ids)
+        return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
 
     def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self._model.base_model(input_ids=ids, use_cache=False)[0]
