@@ -5,6 +5,7 @@ when one was lost; so a broker that is away for a moment costs nothing but time.
 """
 
 import logging
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from app.settings import get_settings
 logger = logging.getLogger(__name__)
 
 RUNS_QUEUE: Final = "runs"
+"""What trains; its messages go to one queue for each kind of device, see runs_queue."""
 LIGHT_QUEUE: Final = "light"
 
 EXECUTE_RUN: Final = "runs.execute"
@@ -28,8 +30,8 @@ IMPORT_EXAMPLES: Final = "datasets.import"
 FETCH_BASE_MODEL: Final = "base_models.fetch"
 CHECK_BASE_MODEL: Final = "base_models.check"
 
+# Of hints that wake any worker; which ones a waiting run wakes, app/runs/queue/hints.py says.
 QUEUE_OF: Final = {
-    EXECUTE_RUN: RUNS_QUEUE,
     INSPECT_IMPORT: LIGHT_QUEUE,
     IMPORT_EXAMPLES: LIGHT_QUEUE,
     FETCH_BASE_MODEL: LIGHT_QUEUE,
@@ -65,15 +67,38 @@ def celery_app() -> Celery:
     return application
 
 
-def send_after_commit(session: Session, job: str, entity_id: str) -> None:
-    """Send a hint once the session's transaction is committed; drop it if it rolls back."""
-    after_commit(session, partial(send_now, job, entity_id))
+@dataclass(frozen=True)
+class Hint:
+    """A message that is to be sent: a job, what it is about, and the queue for it."""
+
+    job: str
+    entity_id: str
+    queue: str
 
 
-def send_now(job: str, entity_id: str) -> None:
+def runs_queue(kind: str) -> str:
+    """Return the queue from which the devices of a kind are woken."""
+    return f"{RUNS_QUEUE}-{kind}"
+
+
+def send_after_commit(session: Session, job: str, entity_id: str, queue: str | None = None) -> None:
+    """Send a hint once the session's transaction is committed; drop it if it rolls back.
+
+    Args:
+        session: whose transaction counts.
+        job: its name; None as the queue stands for QUEUE_OF it.
+        entity_id: what it is about.
+        queue: where it goes.
+    """
+    hint = Hint(job, entity_id, queue or QUEUE_OF[job])
+    after_commit(session, partial(send_now, hint))
+
+
+def send_now(hint: Hint) -> None:
     """Send a hint. A broker that does not answer is logged; the sweeper will send it again."""
+    job, entity_id = hint.job, hint.entity_id
     try:
-        celery_app().send_task(job, args=[entity_id], queue=QUEUE_OF[job], retry=False)
+        celery_app().send_task(job, args=[entity_id], queue=hint.queue, retry=False)
     except BROKER_AWAY as error:
         logger.warning("The job queue did not take %s %s: %s", job, entity_id, error)
 

@@ -9,6 +9,7 @@ from app.database.base import Base
 from app.datasets import tables as datasets_tables
 from app.projects import tables as projects_tables
 from app.runs import tables as runs_tables
+from app.runs.queue import tables as queue_tables
 from app.workers import tables as workers_tables
 
 METADATA = Base.metadata
@@ -22,6 +23,7 @@ __all__ = [
     "chat_tables",
     "datasets_tables",
     "projects_tables",
+    "queue_tables",
     "runs_tables",
     "workers_tables",
 ]

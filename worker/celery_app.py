@@ -1,7 +1,7 @@
 """The Celery worker: `python -m worker.celery_app --queue runs|light`.
 
 The main process waits for messages and never works itself. Its pool processes do the work: one for
-training, since there is one device; a few for imports and downloads.
+each device that trains; a few for imports and downloads.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from celery import signals
 from sqlalchemy.orm import Session
 
 from app.database.engine import get_engine
-from app.jobs import LIGHT_QUEUE, RUNS_QUEUE, celery_app
+from app.jobs import LIGHT_QUEUE, RUNS_QUEUE, celery_app, runs_queue
 from app.runs.holding import owner_name
 from app.settings import SettingsError, get_settings
 from app.storage.folders import get_storage
@@ -26,13 +26,13 @@ from worker.tasks import register_tasks
 
 logger = logging.getLogger(__name__)
 
-_CONCURRENCY: Final = {RUNS_QUEUE: 1, LIGHT_QUEUE: 3}
+_LIGHT_PROCESSES: Final = 3
 
 
 def main() -> None:
     """Work until a signal; SIGTERM saves what is being trained and ends within half a minute."""
     parser = argparse.ArgumentParser(description="Tailor's worker.")
-    parser.add_argument("--queue", choices=sorted(_CONCURRENCY), required=True)
+    parser.add_argument("--queue", choices=(LIGHT_QUEUE, RUNS_QUEUE), required=True)
     parser.add_argument("--concurrency", type=int, default=None)
     arguments = parser.parse_args()
     try:
@@ -50,11 +50,16 @@ def main() -> None:
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     register_tasks()
     _prepare_processes(arguments.queue)
+    messages, processes = arguments.queue, _LIGHT_PROCESSES
+    if arguments.queue == RUNS_QUEUE:
+        device = describe(get_storage())
+        messages, processes = runs_queue(device.kind), device.count
+        logger.info("This worker trains on %s.", device.name)
     celery_app().worker_main(
         [
             "worker",
-            *("--queues", arguments.queue),
-            *("--concurrency", str(arguments.concurrency or _CONCURRENCY[arguments.queue])),
+            *("--queues", messages),
+            *("--concurrency", str(arguments.concurrency or processes)),
             *("--pool", "prefork"),
             *("--hostname", f"{arguments.queue}@%h"),
             *("--loglevel", settings.log_level),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Final, Self
@@ -41,6 +42,7 @@ class TrainingChild:
         fence: the fence under which it may publish.
         module: the program, which tests replace.
         kept_descriptors: open files that it holds as long as it lives, such as the device's lock.
+        environment: what it is told besides, such as which device is its own.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TrainingChild:
         *,
         module: str = TRAINING_MODULE,
         kept_descriptors: tuple[int, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         training = [sys.executable, "-m", module, "--run-folder", str(run_folder)]
         training += ["--fence", str(fence)]
@@ -65,7 +68,7 @@ class TrainingChild:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=REPOSITORY_ROOT,
-            env=child_environment(**_ENVIRONMENT),
+            env=child_environment(**_ENVIRONMENT, **(environment or {})),
             umask=0o077,
             start_new_session=True,
             pass_fds=kept_descriptors,

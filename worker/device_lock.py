@@ -1,4 +1,4 @@
-"""One training at a time on this machine's device, whatever number of workers it has.
+"""One training at a time on each device of this machine, whatever number of workers it has.
 
 The lock is held by the training process itself: the kernel frees it when that process ends, and
 not a moment before. So there never are two, even while a worker that lost its run is stopped or
@@ -10,13 +10,13 @@ import fcntl
 import json
 import os
 import re
-import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from app.storage.folders import Storage
+from app.workers.device import OneDevice
 
 _WAIT_SECONDS: Final = 5.0
 
@@ -31,10 +31,16 @@ class LockHolder:
 
 
 class DeviceLock:
-    """A lock that was taken, to be handed to the training process."""
+    """A lock that was taken, to be handed to the training process.
 
-    def __init__(self, descriptor: int) -> None:
+    Args:
+        descriptor: the open file that holds it.
+        device: what it stands for.
+    """
+
+    def __init__(self, descriptor: int, device: OneDevice) -> None:
         self.descriptor = descriptor
+        self.device = device
 
     def sign(self, holder: LockHolder) -> None:
         """Write down who holds it."""
@@ -46,17 +52,20 @@ class DeviceLock:
         os.close(self.descriptor)
 
 
-def take_device(storage: Storage, *, wait: bool = False) -> DeviceLock | LockHolder | None:
-    """Take the lock.
+def take_device(
+    storage: Storage, device: OneDevice, *, wait: bool = False
+) -> DeviceLock | LockHolder | None:
+    """Take the lock of a device.
 
     Args:
         storage: the data folder, shared by the workers of this machine.
+        device: one of this machine.
         wait: wait a few seconds for it, after its holder was ended.
 
     Returns:
         The lock; or who holds it; or None if it is held by someone who has not signed yet.
     """
-    path = _path(storage)
+    path = _path(storage, device)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + (_WAIT_SECONDS if wait else 0.0)
     while True:
@@ -70,13 +79,13 @@ def take_device(storage: Storage, *, wait: bool = False) -> DeviceLock | LockHol
             os.close(descriptor)
             return holder
         os.ftruncate(descriptor, 0)
-        return DeviceLock(descriptor)
+        return DeviceLock(descriptor, device)
 
 
-def _path(storage: Storage) -> Path:
-    # Several machines may share the folder over the network; each has a device of its own.
-    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:60] or "host"
-    return storage.folder("keys") / f"device-{host}.lock"
+def _path(storage: Storage, device: OneDevice) -> Path:
+    # Several machines may share the folder over the network; each has devices of its own.
+    name = re.sub(r"[^A-Za-z0-9-]", "-", f"{device.host}-{device.device.id}")
+    return storage.folder("keys") / f"device-{name}.lock"
 
 
 def _read_holder(path: Path) -> LockHolder | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.storage.folders import Storage
-from app.workers.device import Device, DeviceFacts, DeviceKind
+from app.workers.device import Device, DeviceFacts, DeviceKind, OneDevice
 from worker.free_memory import total_ram_bytes
 
 _LIBRARIES: Final = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
@@ -31,6 +31,18 @@ _CPU_INFO: Final = Path("/proc/cpuinfo")
 def describe(storage: Storage) -> DeviceFacts:
     """Return what this worker announces, with what trials have measured by now."""
     return _unchanging().model_copy(update={"measured": _measured(measurements_file(storage))})
+
+
+def environment_for(one: OneDevice) -> dict[str, str]:
+    """Return what a process must be told that trains on this device and on no other."""
+    if one.kind == DeviceKind.CPU:
+        return {}
+    told = {"CUDA_VISIBLE_DEVICES": one.device.id}
+    facts = _unchanging()
+    if facts.count > 1 and "OMP_NUM_THREADS" not in os.environ:
+        # Each would take all cores for itself otherwise, and they would wait for one another.
+        told["OMP_NUM_THREADS"] = str(max(1, facts.cores // facts.count))
+    return told
 
 
 def measurements_file(storage: Storage) -> Path:

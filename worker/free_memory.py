@@ -30,15 +30,17 @@ def total_ram_bytes() -> int:
     return total if limit is None else min(total, limit)
 
 
-def free_gpu_bytes() -> int | None:
-    """Return the free memory of the GPU that a new process would use; None if there is none.
+def free_gpu_bytes(card: str | None = None) -> int | None:
+    """Return the free memory of a graphics card; None if there is none.
 
-    It is the first of those that CUDA_VISIBLE_DEVICES names, or of all.
+    Args:
+        card: its UUID; None for the one that a new process would use, which is the first of those
+            that CUDA_VISIBLE_DEVICES names, or of all.
     """
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    first = card or os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     command = [program, "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={first}"]
     try:
         answer = subprocess.run(

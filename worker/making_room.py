@@ -11,6 +11,7 @@ from app.chat.inference_token import ensure_inference_token
 from app.runs.recipe import Recipe
 from app.settings import Settings
 from app.storage.folders import Storage
+from app.workers.device import DeviceKind, OneDevice
 from worker.free_memory import free_gpu_bytes, free_ram_bytes
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,20 @@ _ROOM_TO_WORK_BYTES: Final = 2 * 1024**3
 _TIMES_THE_FILES: Final = 2
 
 
-def make_room(settings: Settings, storage: Storage, recipe: Recipe) -> None:
-    """Have chat models unloaded if memory looks short. Best effort: the training says the rest."""
+def make_room(
+    settings: Settings, storage: Storage, recipe: Recipe, device: OneDevice | None = None
+) -> None:
+    """Have chat models unloaded if memory looks short. Best effort: the training says the rest.
+
+    Args:
+        settings: where the chat server is.
+        storage: where its token lies.
+        recipe: what is to be trained.
+        device: on what; None for what a new process would use.
+    """
     weights = weights_bytes(recipe.base_model_folder)
     needed = _TIMES_THE_FILES * weights + _ROOM_TO_WORK_BYTES
-    free = free_memory_bytes()
+    free = free_memory_bytes(device)
     if free >= needed:
         return
     logger.info("%d bytes of memory are free, %d are wanted; asking the chat server.", free, needed)
@@ -74,8 +84,10 @@ def unload_chat_models(
     return True
 
 
-def free_memory_bytes() -> int:
-    """Return the free memory of the device that trains."""
-    free = free_gpu_bytes()
+def free_memory_bytes(device: OneDevice | None = None) -> int:
+    """Return the free memory of the device that trains; None for what a new process would use."""
+    if device is not None and device.kind == DeviceKind.CPU:
+        return free_ram_bytes()
+    free = free_gpu_bytes(None if device is None else device.device.id)
     # A full GPU has 0 bytes free, which is an answer too.
     return free if free is not None else free_ram_bytes()

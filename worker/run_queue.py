@@ -1,4 +1,4 @@
-"""Take waiting runs, the longest waiting first, one at a time, until none is left."""
+"""Take waiting runs in their turn, one at a time on each device, until none is left."""
 
 import logging
 from collections.abc import Callable
@@ -11,8 +11,10 @@ from app.runs.holding import HeldRun, beat, claim_next_run
 from app.runs.progress.repository import is_held
 from app.settings import Settings
 from app.storage.folders import Storage
+from app.workers.device import OneDevice
 from worker.child import TRAINING_MODULE, kill_stale_child
 from worker.device_lock import DeviceLock, take_device
+from worker.devices import describe
 from worker.making_room import make_room
 from worker.supervisor import RunSupervisor
 
@@ -26,14 +28,20 @@ def execute_waiting_runs(
     stop_requested: Callable[[], bool],
     child_module: str = TRAINING_MODULE,
 ) -> None:
-    """Train what waits. Which run a hint named does not matter: the queue's order does."""
+    """Train what waits. Which run a hint named does not matter: the queue's order does.
+
+    Where a machine has several devices, as many processes do this at once, and each takes whatever
+    device is free; none belongs to one of them.
+    """
     while not stop_requested():
         device = _take_device(engine, storage)
         if device is None:
             return
         try:
-            held = _claim(engine)
-            is_ours = held is not None and _make_room(engine, storage, settings, held)
+            held = _claim(engine, device.device)
+            is_ours = held is not None and _make_room(
+                engine, storage, settings, held, device.device
+            )
         except BaseException:
             # A lock that this process forgot would keep all others from training.
             device.let_go()
@@ -48,19 +56,21 @@ def execute_waiting_runs(
         RunSupervisor(engine, storage, held, stop_requested, child_module).run(device)
 
 
-def _claim(engine: Engine) -> HeldRun | None:
+def _claim(engine: Engine, device: OneDevice) -> HeldRun | None:
     try:
         with transaction(engine) as session:
-            return claim_next_run(session)
+            return claim_next_run(session, device)
     except DATABASE_AWAY as error:
         # The sweeper sends another hint once the database is back.
         logger.warning("The database does not answer: %s", error)
         return None
 
 
-def _make_room(engine: Engine, storage: Storage, settings: Settings, held: HeldRun) -> bool:
+def _make_room(
+    engine: Engine, storage: Storage, settings: Settings, held: HeldRun, device: OneDevice
+) -> bool:
     """See to it that there is memory for a run; False if someone stopped it meanwhile."""
-    make_room(settings, storage, held.recipe)
+    make_room(settings, storage, held.recipe, device)
     # Waiting for room may have taken the better part of the lease.
     return _hold_on(engine, held)
 
@@ -80,8 +90,17 @@ def _hold_on(engine: Engine, held: HeldRun) -> bool:
 
 
 def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:
-    """Take the device, from a process whose run was given to someone else if need be."""
-    taken = take_device(storage)
+    """Take the first device of this machine that is free; None if all are in use."""
+    for device in describe(storage).each():
+        lock = _take(engine, storage, device)
+        if lock is not None:
+            return lock
+    return None
+
+
+def _take(engine: Engine, storage: Storage, device: OneDevice) -> DeviceLock | None:
+    """Take a device, from a process whose run was given to someone else if need be."""
+    taken = take_device(storage, device)
     if taken is None or isinstance(taken, DeviceLock):
         return taken
     try:
@@ -93,5 +112,5 @@ def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:
         return None
     logger.warning("The process of run %s outlived its claim and is ended.", taken.run_id)
     kill_stale_child(taken.pid, taken.run_id, taken.fence)
-    taken = take_device(storage, wait=True)
+    taken = take_device(storage, device, wait=True)
     return taken if isinstance(taken, DeviceLock) else None

@@ -29,6 +29,7 @@ from app.runs.tidying import remove_what_is_no_longer_needed
 from app.storage.folders import Storage
 from worker.child import TRAINING_MODULE, TrainingChild, describe_exit
 from worker.device_lock import DeviceLock, LockHolder
+from worker.devices import environment_for
 from worker.promotion import (
     DamagedAdapterError,
     check_adapter,
@@ -95,6 +96,7 @@ class RunSupervisor:
                 self._held.fence,
                 module=self._child_module,
                 kept_descriptors=(device.descriptor,),
+                environment=environment_for(device.device),
             )
             device.sign(LockHolder(child.pid, self._held.id, self._held.fence))
         finally:

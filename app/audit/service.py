@@ -51,6 +51,11 @@ class Action(StrEnum):
     HUB_TOKEN_STORED = "hub_token_stored"  # noqa: S105 - the name of a deed
     HUB_TOKEN_FORGOTTEN = "hub_token_forgotten"  # noqa: S105 - the name of a deed
     VERSION_DOWNLOADED = "version_downloaded"
+    RUN_PUT_FIRST = "run_put_first"
+    RUN_PUT_LATER = "run_put_later"
+    RUN_PUT_LAST = "run_put_last"
+    QUEUE_LIMIT_SET = "queue_limit_set"
+    QUEUE_LIMIT_DROPPED = "queue_limit_dropped"
 
 
 @dataclass(frozen=True)

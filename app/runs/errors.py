@@ -69,3 +69,29 @@ class NotPausedError(ConflictError):
             "This training cannot go on from where it stopped.",
             next_step="Look at its page to see how it stands.",
         )
+
+
+class NotWaitingError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This training does not wait any more.",
+            why="It has begun or was stopped since the page was opened.",
+            next_step="Look at the queue again.",
+        )
+
+
+class UnknownPersonError(NotFoundError):
+    def __init__(self) -> None:
+        super().__init__("Nobody here has this account.")
+
+
+class UnusableLimitError(InvalidInputError):
+    """What was typed as a limit of the queue is no number, or lies outside of its bounds."""
+
+    def __init__(self, field: str, label: str, lowest: float, highest: float) -> None:
+        super().__init__(
+            f"{label}: this is no limit that can be kept.",
+            next_step=f"Type a number from {lowest:g} to {highest:,.0f}, or leave it empty for no "
+            "limit.",
+            field=field,
+        )

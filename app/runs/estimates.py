@@ -1,4 +1,4 @@
-"""How long a training will take, and when a waiting one will start: said before it happens.
+"""How long a training will take, said before it happens. When it starts: queue/forecast.py.
 
 The best guide is what earlier runs on the same base model measured on this machine: how long they
 took to learn from a token, those of a similar size first, and how long to answer the held-out
@@ -20,7 +20,6 @@ from statistics import median
 from typing import Any, Final
 
 from app.runs.recipe import USUAL_EVALUATIONS
-from app.runs.repository import QueueEntry
 
 _OPERATIONS_PER_PARAMETER: Final = 4.0
 _CORE_OPERATIONS: Final = 8.0e10
@@ -33,8 +32,6 @@ CHARACTERS_PER_TOKEN: Final = 4.0
 # So many earlier runs, those most alike in size, are asked.
 _ALIKE: Final = 3
 _MARKS_PER_EXAMPLE: Final = 12.0
-# What a run without an estimate counts for in the queue.
-_ORDINARY_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True)
@@ -93,35 +90,3 @@ def _seconds_per_token(past: dict[str, Any]) -> float:
 
 def _evaluation_seconds(past: dict[str, Any]) -> float:
     return float(past.get("evaluation_seconds", 0.0)) / max(int(past.get("evaluations", 0)), 1)
-
-
-@dataclass(frozen=True)
-class QueuePlace:
-    """Where a waiting run stands."""
-
-    ahead: int
-    """Runs that come before it, the ones in work included."""
-    seconds_until_start: float
-    has_worker: bool = True
-    """Whether anyone is there who could train it."""
-
-
-def place_in_queue(entries: Sequence[QueueEntry], run_id: str) -> QueuePlace | None:
-    """Return where a run stands in the queue, or None if it does not wait.
-
-    Args:
-        entries: the runs in work, then those that wait, in the order of their turn.
-        run_id: the run that asks.
-    """
-    seconds = 0.0
-    for ahead, entry in enumerate(entries):
-        if entry.run_id == run_id:
-            return None if entry.is_active else QueuePlace(ahead, seconds)
-        seconds += _remaining(entry)
-    return None
-
-
-def _remaining(entry: QueueEntry) -> float:
-    if entry.is_active and entry.seconds_left is not None:
-        return entry.seconds_left
-    return entry.expected_seconds if entry.expected_seconds is not None else _ORDINARY_SECONDS

@@ -18,9 +18,11 @@ from app.leases.tables import MAX_ATTEMPTS
 from app.runs.child_events import FailureEvent, ResultEvent
 from app.runs.progress import repository
 from app.runs.progress.batch import Batch
+from app.runs.queue.claiming import claim_next
 from app.runs.recipe import Recipe
 from app.runs.status import RunStatus, check_move
 from app.runs.tables import Run
+from app.workers.device import OneDevice
 
 GOES_ON: Final = "It goes on from where it was last saved."
 
@@ -53,10 +55,14 @@ def owner_name() -> str:
     return f"{socket.gethostname()}:{getpid()}"
 
 
-def claim_next_run(session: Session) -> HeldRun | None:
-    """Claim the run that has waited longest, or None if none waits.
+def claim_next_run(session: Session, device: OneDevice | None = None) -> HeldRun | None:
+    """Claim the run whose turn it is on a device, or None if none waits for one like it.
 
     One whose recipe cannot be read is ended on the way, so that it never stands before the others.
+
+    Args:
+        session: the claim's own transaction.
+        device: what is free; None stands for one that trains what any device can.
     """
     starting = {
         "status": RunStatus.STARTING,
@@ -64,7 +70,7 @@ def claim_next_run(session: Session) -> HeldRun | None:
         "phase_message": "The training process starts.",
         "failure": None,
     }
-    while (claimed := repository.claim_oldest(session, owner_name(), starting)) is not None:
+    while (claimed := claim_next(session, owner_name(), device, starting)) is not None:
         run = repository.lock_held(session, *claimed)
         try:
             recipe = Recipe.model_validate(run.recipe)

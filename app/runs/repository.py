@@ -1,7 +1,6 @@
 """The queries about runs that pages and the sweeper ask. What workers write: progress/."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -81,38 +80,6 @@ def lock_expired(session: Session, run_id: str) -> Run | None:
         .where(Run.id == run_id, Run.status.in_(ACTIVE), Run.lease_expires_at < database_epoch())
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
-    )
-
-
-@dataclass(frozen=True)
-class QueueEntry:
-    """A run that is being worked on or waits, in the order of its turn."""
-
-    run_id: str
-    is_active: bool
-    expected_seconds: float | None
-    seconds_left: float | None
-
-
-def queue(session: Session) -> list[QueueEntry]:
-    """Return the runs in work and those that wait; the longest waiting first."""
-    rows = session.execute(
-        select(Run.id, Run.status, Run.expected_seconds, Run.seconds_left)
-        .where(Run.status.in_((*ACTIVE, RunStatus.QUEUED)))
-        .order_by(Run.created_at, Run.id)
-    )
-    entries = [
-        QueueEntry(run_id, status != RunStatus.QUEUED, expected, left)
-        for run_id, status, expected, left in rows
-    ]
-    return sorted(entries, key=lambda entry: not entry.is_active)
-
-
-def queued_ids(session: Session) -> list[str]:
-    return list(
-        session.scalars(
-            select(Run.id).where(Run.status == RunStatus.QUEUED).order_by(Run.created_at, Run.id)
-        )
     )
 
 

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,6 @@ from app.base_models.tables import BaseModel, BaseModelStatus
 from app.clock import now
 from app.datasets.snapshot import Snapshot, freeze
 from app.ids import new_id
-from app.jobs import EXECUTE_RUN, RUNS_QUEUE, send_after_commit
 from app.projects.service import hold_still
 from app.projects.tables import Project
 from app.runs import repository
@@ -31,13 +30,13 @@ from app.runs.errors import (
 )
 from app.runs.estimates import (
     Machine,
-    QueuePlace,
     expected_seconds,
-    place_in_queue,
     tokens_of,
 )
 from app.runs.holding import end_locked
 from app.runs.methods import METHODS, Method
+from app.runs.queue.claiming import line_up
+from app.runs.queue.needs import needs_of
 from app.runs.recipe import (
     RECIPE_FILE,
     FittedSettings,
@@ -52,7 +51,6 @@ from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
 from app.storage.durable import write_atomically
 from app.storage.folders import Storage
-from app.workers.repository import is_anyone_there
 
 _ORDINARY_CONTEXT: Final = 1024
 _SMALLEST_ROOM_BYTES: Final = 64 * 1024**2
@@ -202,7 +200,6 @@ def start_run(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    send_after_commit(session, EXECUTE_RUN, run.id)
     return run
 
 
@@ -245,23 +242,6 @@ def find_run(session: Session, project: Project, run_id: str) -> Run:
     return run
 
 
-def pending_runs(session: Session) -> list[tuple[str, str]]:
-    """Return (job, run id) of all that wait for a worker; the sweeper sends them again."""
-    return [(EXECUTE_RUN, run_id) for run_id in repository.queued_ids(session)]
-
-
-def places_in_queue(session: Session, run_ids: Collection[str]) -> dict[str, QueuePlace]:
-    """Return where those of the runs stand that wait."""
-    entries = repository.queue(session)
-    found = {run_id: place_in_queue(entries, run_id) for run_id in run_ids}
-    has_worker = is_anyone_there(session, RUNS_QUEUE)
-    return {
-        run_id: replace(place, has_worker=has_worker)
-        for run_id, place in found.items()
-        if place is not None
-    }
-
-
 def runs_of(session: Session, project: Project) -> Sequence[Run]:
     return repository.all_of_project(session, project.id)
 
@@ -295,7 +275,7 @@ def continue_run(session: Session, run: Run) -> None:
     locked.phase, locked.phase_message, locked.failure = "waiting", "", None
     locked.attempts, locked.finished_at = 0, None
     repository.add_event(session, locked, "status", {"status": RunStatus.QUEUED})
-    send_after_commit(session, EXECUTE_RUN, run.id)
+    line_up(session, locked)
 
 
 def _queue(
@@ -315,6 +295,9 @@ def _queue(
     run.train_count = snapshot.train_count
     run.validation_count = snapshot.validation_count
     run.expected_seconds = expected_run_seconds(session, model, project.id, run.train_count, recipe)
+    needs = needs_of(recipe)
+    run.needs_kind, run.needs_memory_bytes = needs.kind, needs.memory_bytes
+    line_up(session, run)
     repository.add(session, run)
     repository.add_event(session, run, "status", {"status": RunStatus.QUEUED})
 

@@ -10,12 +10,17 @@ from app.database.base import Base, JsonColumn, JsonObject
 from app.ids import new_id
 from app.leases.tables import LeaseMixin
 from app.runs.status import RunStatus
+from app.workers.device import DeviceKind
 
 
 class Run(LeaseMixin, Base):
     __tablename__ = "runs"
     __table_args__ = (
         Index("ix_runs_status_lease", "status", "lease_expires_at"),
+        # The queue's order: a claim reads the first row of it (app/runs/queue/repository.py).
+        Index("ix_runs_queue", "status", "turn", "created_at", "id"),
+        # A person's own runs, in work or waiting.
+        Index("ix_runs_person_status", "requested_by_id", "status"),
         UniqueConstraint("project_id", "version_number"),
     )
 
@@ -44,6 +49,14 @@ class Run(LeaseMixin, Base):
     """The child's plan event: steps, tokens, examples cut and left out."""
     expected_seconds: Mapped[float | None]
     """How long it was thought to take when it was queued."""
+    turn: Mapped[float] = mapped_column(default=0.0)
+    """Whose turn it is: the lowest goes first. Seconds of device time; see queue/turns.py."""
+    needs_kind: Mapped[DeviceKind | None] = mapped_column(String(10))
+    """The only kind of device that can train it; None if any can."""
+    needs_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Of how much device memory even its smallest form has need; None if nobody knows."""
+    device: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    """On what it is trained, or was last: host, kind, id, name, memory_bytes."""
 
     cancel_requested_at: Mapped[datetime | None]
     failure: Mapped[JsonObject | None] = mapped_column(JsonColumn)

@@ -18,11 +18,11 @@ from app.base_models.service import pending_base_models
 from app.database.session import DATABASE_AWAY, transaction
 from app.datasets.importing import pending_imports
 from app.datasets.service import remove_orphaned_uploads
-from app.jobs import QUEUE_OF, send_now, waiting_messages
+from app.jobs import QUEUE_OF, Hint, send_now, waiting_messages
 from app.journey.deletion import finish_deletions
 from app.leases.tables import LEASE_SECONDS
 from app.runs.lost import free_lost_runs
-from app.runs.service import pending_runs
+from app.runs.queue.hints import pending_runs
 from app.runs.tidying import tidy_run_folders
 from app.storage.folders import Storage
 
@@ -37,18 +37,18 @@ def send_hints(engine: Engine) -> None:
     """Remind the workers of everything that waits, unless as many reminders lie there already."""
     with transaction(engine, read_only=True) as session:
         waiting = pending_runs(session)
-        waiting += pending_imports(session)
-        waiting += pending_base_models(session)
-    for queue in dict.fromkeys(QUEUE_OF[job] for job, _ in waiting):
-        _fill_up(queue, [hint for hint in waiting if QUEUE_OF[hint[0]] == queue])
+        others = [*pending_imports(session), *pending_base_models(session)]
+    waiting += [Hint(job, entity_id, QUEUE_OF[job]) for job, entity_id in others]
+    for queue in dict.fromkeys(hint.queue for hint in waiting):
+        _fill_up(queue, [hint for hint in waiting if hint.queue == queue])
 
 
-def _fill_up(queue: str, hints: list[tuple[str, str]]) -> None:
+def _fill_up(queue: str, hints: list[Hint]) -> None:
     lying_there = waiting_messages(queue)
     if lying_there is None or lying_there >= len(hints):
         return
-    for job, entity_id in hints:
-        send_now(job, entity_id)
+    for hint in hints:
+        send_now(hint)
 
 
 class Sweeper:
@@ -114,6 +114,12 @@ class Sweeper:
         else:
             self._database_was_away = time.monotonic() - began > _SLOW_SWEEP_SECONDS
 
+    def _arrive(self) -> None:
+        """Say that we are there, and be told at once what waits for someone like us."""
+        self._say_that_we_are_there()
+        if self._announce is not None:
+            send_hints(self._engine)
+
     def _say_that_we_are_there(self) -> None:
         if self._announce is not None:
             with transaction(self._engine) as session:
@@ -130,7 +136,7 @@ class Sweeper:
         finish_deletions(self._engine, self._storage)
 
     def _run(self) -> None:
-        self._safely(self._say_that_we_are_there)
+        self._safely(self._arrive)
         while not self._stop.wait(self._seconds):
             self._safely(self.sweep)
 

@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session
 
 from app.database.session import DATABASE_AWAY, transaction
 from app.projects.tables import Role
-from app.runs.estimates import QueuePlace
-from app.runs.service import places_in_queue
+from app.runs.queue.claiming import places_in_queue
+from app.runs.queue.places import QueuePlace
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import RunEvent
 from app.runs.watching.repository import RunState, events_after, roles, run_states

@@ -3,14 +3,14 @@
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
 from app.runs import repository
-from app.runs.estimates import QueuePlace
+from app.runs.queue.places import QueuePlace
 from app.runs.recipe_facts import method_facts
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
@@ -39,18 +39,23 @@ class ViewKey:
     """All that a view shows, as far as it can change."""
 
     state: RunState
-    place: tuple[int, int, bool] | None
+    place: QueuePlace | None
     may_edit: bool
 
 
 def view_key(state: RunState, place: QueuePlace | None, *, may_edit: bool) -> ViewKey:
-    # The expected start moves every second; a view every ten seconds is enough.
-    rounded = (
-        None
-        if place is None
-        else (place.ahead, round(place.seconds_until_start / 10), place.has_worker)
+    return ViewKey(state, None if place is None else _rounded(place), may_edit)
+
+
+def _rounded(place: QueuePlace) -> QueuePlace:
+    """What is told in seconds moves every second; a view every ten seconds is enough."""
+    seconds, hold_seconds = place.seconds_until_start, place.hold_seconds
+    return replace(
+        place,
+        seconds_until_start=None if seconds is None else round(seconds / 10),
+        hold=None if place.hold is None else replace(place.hold, until=None),
+        hold_seconds=None if hold_seconds is None else round(hold_seconds / 60),
     )
-    return ViewKey(state, rounded, may_edit)
 
 
 class RunViews:

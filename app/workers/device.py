@@ -5,6 +5,7 @@ program lists, what the kernel says, which libraries are installed. The planner 
 column `workers.device`; so does the claim of a run, which names what its worker serves.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -57,3 +58,19 @@ class DeviceFacts(BaseModel):
         """Name the device for people, such as “2 × NVIDIA H100”."""
         names = " and ".join(dict.fromkeys(device.name for device in self.devices))
         return f"{self.count} × {names}" if self.count > 1 else names
+
+    def each(self) -> list["OneDevice"]:
+        return [OneDevice(self.host, self.kind, device) for device in self.devices]
+
+
+@dataclass(frozen=True)
+class OneDevice:
+    """A device of a host, as the run that it trains remembers it."""
+
+    host: str
+    kind: DeviceKind
+    device: Device
+
+    def as_json(self) -> dict[str, Any]:
+        """Return host, kind, id, name and memory_bytes."""
+        return {"host": self.host, "kind": self.kind.value, **self.device.model_dump()}

@@ -1,9 +1,8 @@
-"""How long it will take, and whose turn it is."""
+"""How long it will take."""
 
 import pytest
 
-from app.runs.estimates import Machine, QueuePlace, expected_seconds, place_in_queue
-from app.runs.repository import QueueEntry
+from app.runs.estimates import Machine, expected_seconds
 
 _LAPTOP = Machine(cores=2, has_gpu=False)
 
@@ -36,17 +35,3 @@ def test_the_rule_gives_the_speed_it_was_made_from() -> None:
 
 def test_results_without_numbers_are_passed_over() -> None:
     assert expected_seconds(0, 10**6, [{}, {"seconds": 1.0, "tokens_seen": 0}], _LAPTOP) == 15
-
-
-def test_the_queue_is_one_slot() -> None:
-    entries = [
-        QueueEntry("a", is_active=True, expected_seconds=100, seconds_left=40),
-        QueueEntry("b", is_active=False, expected_seconds=60, seconds_left=None),
-        QueueEntry("c", is_active=False, expected_seconds=None, seconds_left=None),
-        QueueEntry("d", is_active=False, expected_seconds=5, seconds_left=None),
-    ]
-    assert place_in_queue(entries, "a") is None
-    assert place_in_queue(entries, "b") == QueuePlace(1, 40)
-    assert place_in_queue(entries, "c") == QueuePlace(2, 100)
-    assert place_in_queue(entries, "d") == QueuePlace(3, 400)
-    assert place_in_queue(entries, "gone") is None

@@ -10,6 +10,7 @@ from app.runs.status import RunStatus
 from app.runs.tables import RunMetric, RunSample
 from app.workers.repository import report
 from app.workers.tables import Worker
+from tests.support.devices import ONE_CPU
 from tests.support.runs import examples, get_run
 from tests.support.web import OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
@@ -19,7 +20,7 @@ def project(web: Web) -> Project:
     """A project that is ready to train, where a worker is there to do it."""
     project = web.project()
     with web.transaction() as session:
-        report(session, "here:1/runs", RUNS_QUEUE)
+        report(session, "here:1/runs", RUNS_QUEUE, ONE_CPU)
         add_examples(session, project.id, examples(30))
         session.merge(project).base_model_id = "starter"
     return project
@@ -83,7 +84,7 @@ class TestRunPage:
         first, second = start(web, project), start(web, project)
         client = web.client_for(OWNER)
         text = client.page(f"/projects/{project.id}/runs/{second}")
-        assert "1\N{NO-BREAK SPACE}training is before it" in text
+        assert "1\N{NO-BREAK SPACE}training is before it." in text
         assert "Stop the training" in text
         assert 'http-equiv="refresh"' in text
         answer = client.submit(f"/projects/{project.id}/runs/{first}/cancel")
@@ -104,7 +105,7 @@ class TestRunPage:
             report(session, "here:2/light", LIGHT_QUEUE)
         assert "Nobody is there" in client.page(address), "that one trains nothing"
         with web.transaction() as session:
-            report(session, "here:1/runs", RUNS_QUEUE)
+            report(session, "here:1/runs", RUNS_QUEUE, ONE_CPU)
         assert "next in line" in client.page(address)
 
     def test_a_finished_run_says_what_came_of_it(self, web: Web, project: Project) -> None:

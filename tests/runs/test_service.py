@@ -23,6 +23,7 @@ from app.runs.recipe import Preset, Recipe, RecipeChoices
 from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.storage.folders import DiskFullError, Storage
+from tests.support.devices import a_worker_is_there
 from tests.support.runs import get_run, queue_run
 from worker.supervisor import _ended_without_a_word
 
@@ -54,7 +55,11 @@ def test_a_run_freezes_recipe_and_examples(
     assert (run.version_number, run.status, run.event_count) == (1, RunStatus.QUEUED, 1)
     assert run.expected_seconds is not None
     assert run.expected_seconds > 8
-    assert len(list((hints / "runs").iterdir())) == 1
+    assert not hints.exists(), "nobody is there who could be woken"
+    a_worker_is_there(engine)
+    start(engine, storage, project_id)
+    assert [path.name for path in hints.iterdir()] == ["runs-cpu"]
+    assert len(list((hints / "runs-cpu").iterdir())) == 1
 
 
 def test_versions_are_counted(engine: Engine, storage: Storage, project_id: str) -> None:
@@ -70,7 +75,7 @@ def test_nothing_is_left_behind_by_a_start_that_fails(
     with pytest.raises(NoExamplesError):
         start(engine, storage, project_id)
     assert list(storage.path("runs").iterdir()) == []
-    assert not (hints / "runs").exists()
+    assert not hints.exists()
 
 
 def test_freezing_examples_does_not_wait_for_whoever_writes(

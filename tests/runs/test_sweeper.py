@@ -20,6 +20,7 @@ from app.runs.service import cancel_run
 from app.runs.status import RunStatus
 from app.storage.folders import Storage
 from app.upkeep.sweeper import Sweeper, send_hints
+from tests.support.devices import ONE_CPU, a_worker_is_there, cards
 from tests.support.runs import get_run, queue_run
 from tests.support.waiting import wait_until
 
@@ -83,20 +84,25 @@ def test_many_sweepers_free_a_run_once(engine: Engine, storage: Storage, project
 def test_hints_are_sent_again_but_never_pile_up(
     engine: Engine, storage: Storage, project_id: str, hints: Path
 ) -> None:
-    for _ in range(2):
+    send_hints(engine)
+    for _ in range(4):
         queue_run(engine, storage, project_id)
-    for lost in (hints / "runs").iterdir():
-        lost.unlink()
+    assert not hints.exists(), "nobody is there who could be woken"
+    a_worker_is_there(engine, ONE_CPU)
+    a_worker_is_there(engine, cards(2))
     for _ in range(3):
         send_hints(engine)
-    assert len(list((hints / "runs").iterdir())) == 2
+    # One for each device: what is woken takes run after run.
+    lying_there = {path.name: len(list(path.iterdir())) for path in hints.iterdir()}
+    assert lying_there == {"runs-cpu": 1, "runs-cuda": 2}
 
 
 def test_a_broker_that_is_away_costs_nothing(
     engine: Engine, storage: Storage, project_id: str, hints: Path
 ) -> None:
+    a_worker_is_there(engine)
     run_id = queue_run(engine, storage, project_id)
-    for lost in (hints / "runs").iterdir():
+    for lost in (hints / "runs-cpu").iterdir():
         lost.unlink()
     hints.parent.rename(hints.parent.with_name("away"))
     hints.parent.write_text("a file where the folder should be")

@@ -39,8 +39,10 @@ from tests.support.workers import (
     own_redis_database,
     wait_until_gone,
 )
+from worker.devices import visible_devices
 
 _LEASE_SECONDS = 4
+_QUEUE = jobs.runs_queue(visible_devices()[0])
 _STEPS = {"steps": 40, "step_seconds": 0.05, "checkpoint_every": 5}
 _SECONDS = 90
 
@@ -223,7 +225,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(tailor: Tailor) -> N
 def test_a_message_five_times_is_one_run(tailor: Tailor) -> None:
     run_id = tailor.queue()
     for _ in range(5):
-        jobs.send_now(jobs.EXECUTE_RUN, run_id)
+        jobs.send_now(jobs.Hint(jobs.EXECUTE_RUN, run_id, _QUEUE))
     for _ in range(2):
         tailor.worker()
     tailor.check_success(run_id)
@@ -234,7 +236,7 @@ def test_a_queue_that_was_emptied_loses_no_run(tailor: Tailor) -> None:
     run_id = tailor.queue()
     celery = jobs.celery_app()
     with celery.connection_for_write() as connection:
-        connection.default_channel.queue_purge(jobs.RUNS_QUEUE)
+        connection.default_channel.queue_purge(_QUEUE)
     tailor.worker()
     tailor.check_success(run_id)
 
@@ -249,9 +251,9 @@ def test_garbage_in_the_queue_does_not_stop_the_worker(tailor: Tailor) -> None:
             b"[]",
             b'{"body": "", "headers": {}}',
         ):
-            client.lpush("runs", garbage)
+            client.lpush(_QUEUE, garbage)
     else:
-        folder = Path(tailor.environment["TAILOR_DATA_DIR"]) / "queue" / "waiting" / "runs"
+        folder = Path(tailor.environment["TAILOR_DATA_DIR"]) / "queue" / "waiting" / _QUEUE
         wait_until(folder.exists, timeout=30, what="the queue's folder")
         (folder / "0.json").write_bytes(b'{"body": "half')
         (folder / "1.json").write_bytes(b"\x80\x04pickle")

@@ -9,28 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.database.base import Base
-from app.leases.repository import LostLeaseError, claim
+from app.leases.repository import LostLeaseError
 from app.runs.child_events import CheckpointEvent, SampleEvent
-from app.runs.status import RunStatus
+from app.runs.queue.claiming import leave
 from app.runs.tables import Run, RunCheckpoint, RunEvent, RunMetric, RunSample
-
-
-def claim_oldest(session: Session, owner: str, values: dict[str, Any]) -> tuple[str, int] | None:
-    """Claim the run that has waited longest; its id and the new fence, or None.
-
-    Rows that another worker is just claiming are passed over instead of waited for.
-    """
-    run_id = session.scalar(
-        select(Run.id)
-        .where(Run.status == RunStatus.QUEUED, Run.lease_owner.is_(None))
-        .order_by(Run.created_at, Run.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    if run_id is None:
-        return None
-    fence = claim(session, Run, run_id, owner=owner, claimable=[RunStatus.QUEUED], values=values)
-    return None if fence is None else (run_id, fence)
 
 
 def is_held(session: Session, run_id: str, fence: int) -> bool:
@@ -65,6 +47,8 @@ def write(
 ) -> None:
     """Change the run and add events, numbered without gaps.
 
+    Values that free the run end the time that it had its device.
+
     Raises:
         LostLeaseError: if someone else owns it by now.
     """
@@ -77,6 +61,8 @@ def write(
     ).scalar_one_or_none()
     if newest is None:
         raise LostLeaseError(f"run {run_id} is no longer held under fence {fence}")
+    if values.get("lease_owner", run_id) is None:
+        leave(session, run_id, values["status"])
     if events:
         moment = now()
         session.execute(

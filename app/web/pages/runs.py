@@ -12,9 +12,10 @@ from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
 from app.runs import planning, service
-from app.runs.estimates import QueuePlace
 from app.runs.log_file import last_lines
 from app.runs.methods import METHODS
+from app.runs.queue.claiming import places_in_queue
+from app.runs.queue.places import QueuePlace
 from app.runs.recipe import Preset
 from app.runs.sentences import short_result
 from app.runs.status import FINAL, RunStatus
@@ -184,7 +185,7 @@ def _address(run: Run) -> str:
 def _place(session: Session, run: Run) -> QueuePlace | None:
     if run.status != RunStatus.QUEUED:
         return None
-    return service.places_in_queue(session, [run.id]).get(run.id)
+    return places_in_queue(session, [run.id]).get(run.id)
 
 
 def _preset(typed: dict[str, str]) -> Preset:

@@ -1,0 +1,109 @@
+"""Joining the queue, being claimed from it, and leaving it."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.jobs import RUNS_QUEUE
+from app.leases.repository import claim
+from app.runs.queue import repository, turns
+from app.runs.queue.forecast import NOBODY_HELD, People
+from app.runs.queue.hints import wake_workers
+from app.runs.queue.limits import WEEK_SECONDS, hold_of
+from app.runs.queue.needs import Needs, Serves
+from app.runs.queue.places import QueuePlace, places
+from app.runs.status import RunStatus
+from app.runs.tables import Run
+from app.workers.device import OneDevice
+from app.workers.repository import devices_there
+
+
+def line_up(session: Session, run: Run) -> None:
+    """Give a run that is to wait its turn, and wake those who could train it after the commit."""
+    now_in_queue = repository.now_in_queue(session, run)
+    run.turn = turns.newcomers_turn(now_in_queue, repository.own_end(session, run))
+    wake_workers(session, run.id, Needs(run.needs_kind, run.needs_memory_bytes))
+
+
+def leave(session: Session, run_id: str, status: RunStatus) -> None:
+    """Write down that a run has its device no longer, and what follows for those that wait.
+
+    One that waits again keeps its turn: whatever took its device from it, it is next.
+    """
+    took = repository.end_use(session, run_id)
+    if status != RunStatus.QUEUED:
+        repository.settle(session, run_id, took)
+
+
+def claim_next(
+    session: Session, owner: str, device: OneDevice | None, values: Mapping[str, Any]
+) -> tuple[str, int] | None:
+    """Claim the run whose turn it is on a device; its id and the new fence, or None.
+
+    Args:
+        session: the claim's own transaction.
+        owner: who claims.
+        device: what is free; None stands for one that trains what any device can.
+        values: columns that change with the claim.
+    """
+    found = _first_that_may_start(session, Serves.by(device), people_now(session))
+    if found is None:
+        return None
+    run_id, person_id = found
+    changed = {**values, "device": None if device is None else device.as_json()}
+    fence = claim(session, Run, run_id, owner=owner, claimable=[RunStatus.QUEUED], values=changed)
+    if fence is None:
+        return None
+    repository.begin_use(session, run_id, person_id)
+    return run_id, fence
+
+
+def people_now(session: Session) -> People:
+    """Return the limits, and whom they hold back at this moment."""
+    limits = repository.limits(session)
+    if limits.are_empty:
+        return NOBODY_HELD
+    in_work = repository.in_work_by_person(session)
+    moment, uses = repository.uses_since(session, WEEK_SECONDS)
+    holds = {
+        person: hold
+        for person in {*in_work, *uses}
+        if (
+            hold := hold_of(limits.of(person), in_work.get(person, 0), uses.get(person, ()), moment)
+        )
+    }
+    return People(limits, holds, moment)
+
+
+def places_in_queue(session: Session, run_ids: Collection[str]) -> dict[str, QueuePlace]:
+    """Return where those of the runs stand that wait."""
+    return places(
+        repository.entries(session),
+        run_ids,
+        devices_there(session, RUNS_QUEUE),
+        people_now(session),
+    )
+
+
+def _first_that_may_start(
+    session: Session, serves: Serves, people: People
+) -> tuple[str, str | None] | None:
+    held_back = set(people.holds)
+    if not people.limits.count_runs:
+        return repository.first_waiting(session, serves, held_back)
+    while True:
+        # With the savepoint the locks go, so that nobody waits for what we do not take.
+        with session.begin_nested() as attempt:
+            found = repository.first_waiting(session, serves, held_back)
+            if found is None:
+                return None
+            _, person_id = found
+            most = people.limits.of(person_id).runs_at_once
+            # Another worker may have begun one of theirs since we looked.
+            if person_id is None or most is None:
+                return found
+            if repository.in_work_once_locked(session, person_id) < most:
+                return found
+            attempt.rollback()
+        held_back.add(person_id)
