@@ -103,7 +103,7 @@ class TestStrangers:
         routes = [
             (path, method)
             for path, methods in every_route(web.app)
-            if path.startswith("/people")
+            if path.startswith(("/people", "/queue"))
             for method in methods
         ]
         assert routes

@@ -39,7 +39,8 @@ class TestHeaders:
         project = web.project()
         client = web.client_for(ADMIN)
         owner = web.client_for(OWNER)
-        pages = [client.page(path) for path in ("/", "/account", "/people", "/projects/new")]
+        pages = [client.page(path) for path in ("/", "/account", "/people", "/queue")]
+        pages.append(client.page("/projects/new"))
         pages += [owner.page(f"/projects/{project.id}{path}") for path in ("", "/settings")]
         pages.append(web.anonymous().page("/login"))
         for page in pages:
