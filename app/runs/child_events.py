@@ -20,6 +20,8 @@ from pydantic import (
     ValidationError,
 )
 
+from app.datasets.shapes import MOST_KINDS
+
 LONGEST_LINE_BYTES: Final = 1024 * 1024
 
 
@@ -50,6 +52,12 @@ LongText = Annotated[str, _clean(20_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Step = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+KindName = Annotated[str, _clean(200)]
+KindNumber = Annotated[int, Field(ge=0, lt=MOST_KINDS)]
+Confused = tuple[KindNumber, KindNumber, Count]
 
 
 class ChildEvent(BaseModel):
@@ -128,6 +136,13 @@ class ResultEvent(ChildEvent):
     event: Literal["result"]
     loss_before: Number | None = None
     loss_after: Number | None = None
+    right_before: Share | None = None
+    """The share of held-out examples that come out right, where there is a right and wrong."""
+    right_after: Share | None = None
+    kinds: Annotated[list[KindName], Field(max_length=MOST_KINDS)] = []
+    """The names of the kinds that texts are sorted into, in the order of their numbers."""
+    confusion: Annotated[list[Confused], Field(max_length=20_000)] = []
+    """The kind of a held-out text, what it was taken for, and how often that happened."""
     train_loss: Number | None = None
     best_step: Step
     steps: Step

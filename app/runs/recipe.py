@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from app.runs.methods import METHODS, Method, Quantization
+from app.runs.objectives import OBJECTIVES, Objective, checked_objective_settings
 from app.runs.setting import SettingValue, SettingValues, fill_settings
 
 RECIPE_VERSION: Final = 2
@@ -48,6 +49,10 @@ class Recipe(BaseModel):
     """The settings of the method, all of them, as its row in METHODS names them."""
     quantization: Quantization = Quantization.NONE
     """In how few bits the base model's frozen weights are held while it learns."""
+    objective: Objective = Objective.ANSWERS
+    """What is learned from the examples."""
+    objective_settings: MethodSettings = Field(default_factory=dict, validate_default=True)
+    """The settings of the objective, all of them, as its row in OBJECTIVES names them."""
     base_model_id: str
     base_model_name: str
     base_model_folder: Path
@@ -80,7 +85,7 @@ class Recipe(BaseModel):
         """Bring an earlier recipe up to date, and fill in and check the method's settings."""
         if not isinstance(content, dict):
             return content
-        content = up_to_date(content)
+        content = _with_objective_settings(up_to_date(content))
         method, given = content.get("method", Method.LORA), content.get("method_settings", {})
         if method not in list(Method) or not isinstance(given, dict):
             # What is wrong with these is said by the fields themselves.
@@ -99,6 +104,15 @@ class Recipe(BaseModel):
     @classmethod
     def read(cls, run_folder: Path) -> Self:
         return cls.model_validate_json((run_folder / RECIPE_FILE).read_text(encoding="utf-8"))
+
+
+def _with_objective_settings(content: dict[str, Any]) -> dict[str, Any]:
+    objective = content.get("objective", Objective.ANSWERS)
+    given = content.get("objective_settings", {})
+    if objective not in list(Objective) or not isinstance(given, dict):
+        return content
+    settings = checked_objective_settings(Objective(objective), given)
+    return content | {"objective_settings": settings}
 
 
 def checked_settings(method: Method, given: Mapping[str, Any]) -> dict[str, SettingValue]:
@@ -132,6 +146,9 @@ class RecipeChoices(BaseModel):
     method_settings: MethodSettings = Field(default_factory=dict)
     """Only those that were chosen; they belong to the chosen method, or else to the rule's."""
     quantization: Quantization | None = None
+    objective: Objective = Objective.ANSWERS
+    objective_settings: MethodSettings = Field(default_factory=dict)
+    """Only those that were chosen."""
     learning_rate: float | None = Field(default=None, ge=1e-6, le=1.0)
     epochs: int | None = Field(default=None, ge=1, le=100)
     examples_per_update: int | None = Field(default=None, ge=1, le=512)
@@ -141,6 +158,7 @@ class RecipeChoices(BaseModel):
     @model_validator(mode="after")
     def _check_method_settings(self) -> Self:
         checked_settings(self.method or Method.LORA, self.method_settings)
+        checked_objective_settings(self.objective, self.objective_settings)
         return self
 
 
@@ -177,6 +195,7 @@ def fit_settings(
     context_length: int,
     method: Method = Method.LORA,
     chosen: SettingValues | None = None,
+    objective: Objective = Objective.ANSWERS,
 ) -> FittedSettings:
     """Choose settings by the rules above.
 
@@ -187,6 +206,7 @@ def fit_settings(
         context_length: tokens that the base model can read at once.
         method: the method of learning.
         chosen: settings of the method that an expert chose; the others follow from them.
+        objective: what is learned.
     """
     examples_per_update = 8
     while examples_per_update > 1 and train_count < 10 * examples_per_update:
@@ -201,6 +221,7 @@ def fit_settings(
             spec.settings, chosen or {}, spec.by_preset.get(preset.value)
         )[0],
         learning_rate=spec.learning_rate_factor
+        * OBJECTIVES[objective].learning_rate_factor
         * next(rate for limit, rate in _LEARNING_RATE_BY_PARAMETERS if base_parameters <= limit),
         epochs=epochs,
         examples_per_update=examples_per_update,

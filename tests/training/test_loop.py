@@ -261,7 +261,7 @@ def test_short_memory_is_met_with_ever_smaller_pieces_of_the_same_update(
         run, events = prepared_run(folder)
         if name == "short":
             # The measuring of the base, which comes first, runs short as well as the updates.
-            monkeypatch.setattr(run.loss, "total", too_small_a_memory(run.loss.total, 80))
+            monkeypatch.setattr(run.objective, "total", too_small_a_memory(run.objective.total, 80))
         run.train()
         run.cleanup()
         values.append(events.only("result") | events.of("metrics")[1]["values"])
@@ -277,7 +277,7 @@ def test_a_memory_too_small_for_a_single_example_ends_the_run_in_a_sentence(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, events = prepared_run(make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(8)))
-    monkeypatch.setattr(run.loss, "total", too_small_a_memory(run.loss.total, 5))
+    monkeypatch.setattr(run.objective, "total", too_small_a_memory(run.objective.total, 5))
     with pytest.raises(torch.OutOfMemoryError) as caught:
         run.train()
     failure = describe(caught.value, free_bytes=0)

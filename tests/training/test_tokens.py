@@ -14,13 +14,16 @@ from tests.support.run_folders import (
 )
 from tests.support.tiny_models import MARKED_TEMPLATE, UNMARKED_TEMPLATE, make_tokenizer
 from worker.training.chat_templates import ChatFormat
+from worker.training.encoders import AnswerEncoder
 from worker.training.examples import data_sha256
 from worker.training.tokens import TokenTables, prepare_tokens
 
 
 def prepare(folder: Path, limit: int = 64, template: str = MARKED_TEMPLATE) -> TokenTables:
     chat = ChatFormat(make_tokenizer(template=template))
-    return prepare_tokens(folder, chat, limit, data_sha256(folder), lambda: None)
+    return prepare_tokens(
+        folder, chat, AnswerEncoder(chat), limit, data_sha256(folder), lambda: None
+    )
 
 
 def test_rows_counts_and_passages(tiny_model: Path, tmp_path: Path) -> None:
@@ -76,12 +79,13 @@ import resource, sys
 from pathlib import Path
 from tests.support.tiny_models import make_tokenizer
 from worker.training.chat_templates import ChatFormat
+from worker.training.encoders import AnswerEncoder
 from worker.training.examples import data_sha256
 from worker.training.tokens import prepare_tokens
 chat = ChatFormat(make_tokenizer())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tables = prepare_tokens(
-    Path(sys.argv[1]), chat, 512, data_sha256(Path(sys.argv[1])), lambda: None
+    Path(sys.argv[1]), chat, AnswerEncoder(chat), 512, data_sha256(Path(sys.argv[1])), lambda: None
 )
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, len(tables.train))
 """

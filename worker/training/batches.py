@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from worker.training.tokens import Counts, TokenTable
+from worker.training.tokens import Counts, Ids, Mask, TokenTable
 
 _MOST_UPDATES_IN_A_WINDOW: Final = 50
 _LEAST_WINDOWS: Final = 4
@@ -41,6 +41,16 @@ class MicroBatch:
     targets: torch.Tensor
     tokens: int
     lengths: tuple[int, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """What a loss over answer tokens is a mean over."""
+        return len(self.targets)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """The row of each position: (positions,)."""
+        return self.positions.div(self.ids.shape[1], rounding_mode="floor")
 
     def packed(self) -> "PackedBatch":
         """Return the same rows one after the other, without the filling."""
@@ -119,15 +129,20 @@ def divide(rows: Iterable[int], lengths: Counts, most_tokens: int) -> list[list[
 
 
 def lay_out(
-    table: TokenTable, rows: Sequence[int], filling: int, device: torch.device
+    table: TokenTable, items: Sequence[int], filling: int, device: torch.device, part: int = 0
 ) -> MicroBatch:
-    """Read rows and put them under each other."""
-    lengths = tuple(int(length) for length in table.lengths[list(rows)])
-    longest = max(lengths)
-    ids = np.full((len(rows), longest), filling, dtype=np.int64)
-    learned = np.zeros((len(rows), longest), dtype=bool)
-    for place, row in enumerate(rows):
-        row_ids, row_mask = table.row(row)
+    """Read rows and put them under each other: of each item its row, or one of its rows."""
+    return lay_out_rows([table.row(item, part) for item in items], filling, device)
+
+
+def lay_out_rows(
+    rows: Sequence[tuple[Ids, Mask]], filling: int, device: torch.device
+) -> MicroBatch:
+    """Put rows under each other."""
+    lengths = tuple(len(row_ids) for row_ids, _ in rows)
+    ids = np.full((len(rows), max(lengths)), filling, dtype=np.int64)
+    learned = np.zeros(ids.shape, dtype=bool)
+    for place, (row_ids, row_mask) in enumerate(rows):
         ids[place, : len(row_ids)] = row_ids
         learned[place, : len(row_mask)] = row_mask
     # The hidden state at one place tells the token at the next.

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import torch
 
-from worker.training.batches import divide, lay_out
 from worker.training.chat_templates import ChatFormat, UnusableConversationError
 from worker.training.examples import Example, Message
-from worker.training.loss import AnswerLoss
+from worker.training.measured import Measured
 from worker.training.memory import MemoryBudget
-from worker.training.tokens import TokenTable
+from worker.training.objectives.kinds import Kinds
+from worker.training.objectives.objective import Objective
+from worker.training.tokens import TokenTables
 
 _SAMPLE_COUNT: Final = 3
 # Where the first examples are too long to be asked, others stand in; not all are looked through.
@@ -49,11 +50,9 @@ class Evaluator:
 
     Args:
         model: the base model that wears the adapter.
-        loss: what is measured.
-        chat: how a question is put to this model.
-        table: the held-out rows.
+        objective: what is measured.
+        tables: the rows, of which the held-out ones are measured.
         samples: the questions whose answers are shown.
-        filling: the token that fills rows up.
         budget: how much may be read at once.
         check_stop: raises StoppedError when the run is asked to stop.
     """
@@ -61,46 +60,47 @@ class Evaluator:
     def __init__(
         self,
         model: Any,  # noqa: ANN401 (peft ships no types)
-        loss: AnswerLoss,
-        chat: ChatFormat,
-        table: TokenTable,
+        objective: Objective,
+        tables: TokenTables,
         samples: list[SampleQuestion],
-        filling: int,
         budget: MemoryBudget,
         check_stop: Callable[[], None],
     ) -> None:
         self._model = model
-        self._loss = loss
-        self._chat = chat
-        self._table = table
-        self._filling = filling
+        self._objective = objective
+        self._tables = tables
         self._budget = budget
         self._check_stop = check_stop
         self.samples = samples
 
-    def loss(self) -> float:
-        """Return the mean loss over all held-out answer tokens."""
-        device = next(self._model.parameters()).device
+    def measure(self) -> Measured:
+        """Return what the model makes of all held-out items."""
         with self._asking():
             return self._budget.within(
-                lambda most_tokens: held_out_loss(
-                    self._loss,
-                    self._table,
-                    filling=self._filling,
-                    most_tokens=most_tokens,
-                    device=device,
-                    check_stop=self._check_stop,
+                lambda most_tokens: self._objective.measure(
+                    self._tables.validation, most_tokens, self._check_stop
+                )
+            )
+
+    def measure_base(self) -> Measured:
+        """Return what the base model makes of them, as if nothing had been learned."""
+        with self._asking(), self._model.disable_adapter():
+            return self._budget.within(
+                lambda most_tokens: self._objective.measure_base(
+                    self._tables, most_tokens, self._check_stop
                 )
             )
 
     def answers(self) -> list[str]:
         """Return the most likely answer to each sample question, as far as time allows."""
+        if isinstance(self._objective, Kinds):
+            return [_surest(self._objective.scores_of(s.prompt_ids)) for s in self.samples]
         deadline = time.monotonic() + _SECONDS_FOR_ALL_ANSWERS
         with self._asking():
             return [
                 answer(
                     self._model,
-                    self._chat,
+                    self._objective.chat,
                     sample.prompt_ids,
                     self._check_stop,
                     most_tokens=sample.most_tokens,
@@ -109,13 +109,10 @@ class Evaluator:
                 for place, sample in enumerate(self.samples)
             ]
 
-    def base_loss(self) -> float:
-        """Return the loss of the base model, as if nothing had been learned."""
-        with self._model.disable_adapter():
-            return self.loss()
-
     def base_answers(self) -> list[str]:
-        """Return what the base model answers to the sample questions."""
+        """Return what the base model answers to the sample questions; it cannot sort."""
+        if isinstance(self._objective, Kinds):
+            return [""] * len(self.samples)
         with self._model.disable_adapter():
             return self.answers()
 
@@ -128,41 +125,11 @@ class Evaluator:
             self._model.train()
 
 
-@torch.no_grad()
-def held_out_loss(
-    loss: AnswerLoss,
-    table: TokenTable,
-    *,
-    filling: int,
-    most_tokens: int,
-    device: torch.device,
-    check_stop: Callable[[], None],
-) -> float:
-    """Return the mean loss over all answer tokens of a split."""
-    total, answers = 0.0, 0
-    for rows in divide_all(table, most_tokens):
-        check_stop()
-        batch = lay_out(table, rows, filling, device)
-        total += float(loss.total(batch))
-        answers += len(batch.targets)
-    return total / answers
-
-
-def divide_all(table: TokenTable, most_tokens: int) -> list[list[int]]:
-    """Divide a whole split into micro-batches, a limited number of rows at a time."""
-    ordered = sorted(range(len(table)), key=lambda row: (int(table.lengths[row]), row))
-    return [
-        group
-        for start in range(0, len(ordered), 64)
-        for group in divide(ordered[start : start + 64], table.lengths, most_tokens)
-    ]
-
-
 def sample_questions(
-    chat: ChatFormat, examples: Iterable[Example], most_tokens: int
+    objective: Objective, examples: Iterable[Example], most_tokens: int
 ) -> list[SampleQuestion]:
     """Prepare the questions of the first few examples that fit into so many tokens."""
-    prepared = (_prepare(chat, example) for example in islice(examples, _CANDIDATES))
+    prepared = (_prepare(objective, example) for example in islice(examples, _CANDIDATES))
     fitting = (
         question
         for question in prepared
@@ -171,7 +138,15 @@ def sample_questions(
     return list(islice(fitting, _SAMPLE_COUNT))
 
 
-def _prepare(chat: ChatFormat, example: Example) -> SampleQuestion | None:
+def _surest(scores: list[tuple[str, float]]) -> str:
+    kind, share = scores[0]
+    return f"{kind} ({share:.0%})"
+
+
+def _prepare(objective: Objective, example: Example) -> SampleQuestion | None:
+    chat = objective.chat
+    if isinstance(objective, Kinds):
+        return SampleQuestion(example.text, example.kind, objective.encode(example.text), 0)
     if not example.messages:
         ids = chat.encode_text(example.text)
         head, tail = ids[:_PASSAGE_PROMPT_TOKENS], ids[_PASSAGE_PROMPT_TOKENS:]
@@ -179,7 +154,10 @@ def _prepare(chat: ChatFormat, example: Example) -> SampleQuestion | None:
         expected = str(decode(tail[:_LEAST_ANSWER_TOKENS]))
         expected += _CUT_OFF if len(tail) > _LEAST_ANSWER_TOKENS else ""
         return SampleQuestion(str(decode(head)), expected, head, _LEAST_ANSWER_TOKENS)
-    *history, answer = example.messages
+    if example.answer and not (example.rejected or example.is_liked):
+        return None  # what people disliked is nothing to be expected
+    messages = example.answered(example.answer) if example.answer else list(example.messages)
+    *history, answer = messages
     if not history:
         return None
     try:

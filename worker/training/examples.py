@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from app.runs.recipe import Recipe
 from worker.training import failures
@@ -22,10 +22,27 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class Example:
-    """A conversation whose assistant turns are learned, or a passage that is learned whole."""
+    """One line of a snapshot. Which fields are filled depends on what the run learns.
+
+    Attributes:
+        messages: a conversation; where answers are judged, all that was said before them.
+        text: a passage that is learned whole, or what is to be sorted.
+        answer: the answer that was judged; of two, the better one.
+        rejected: the worse one.
+        is_liked: the thumb of the answer.
+        kind: the kind that the text belongs to.
+    """
 
     messages: tuple[Message, ...] = ()
     text: str = ""
+    answer: str = ""
+    rejected: str = ""
+    is_liked: bool = False
+    kind: str = ""
+
+    def answered(self, answer: str) -> list[Message]:
+        """Return the conversation with an answer at its end."""
+        return [*self.messages, Message(role="assistant", content=answer)]
 
 
 def data_file(run_folder: Path, split: Split) -> Path:
@@ -40,16 +57,19 @@ def read_examples(path: Path) -> Iterator[Example]:
         for line in file:
             if not line.strip():
                 continue
-            entry = json.loads(line)
-            if "messages" in entry:
-                yield Example(
-                    messages=tuple(
-                        Message(role=message["role"], content=message["content"])
-                        for message in entry["messages"]
-                    )
-                )
-            else:
-                yield Example(text=entry["text"])
+            yield _example(json.loads(line))
+
+
+def _example(line: dict[str, Any]) -> Example:
+    messages = line.get("messages") or line.get("prompt") or ()
+    return Example(
+        messages=tuple(Message(role=turn["role"], content=turn["content"]) for turn in messages),
+        text=line.get("text", ""),
+        answer=line.get("chosen") or line.get("answer", ""),
+        rejected=line.get("rejected", ""),
+        is_liked=bool(line.get("liked", False)),
+        kind=line.get("kind", ""),
+    )
 
 
 def check_data(run_folder: Path, recipe: Recipe) -> None:

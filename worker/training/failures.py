@@ -75,6 +75,23 @@ def no_usable_examples(left_out: int) -> TrainingFailureError:
     )
 
 
+def one_kind_only() -> TrainingFailureError:
+    return TrainingFailureError(
+        "one_kind_only",
+        "There is nothing to sort: all examples are of one kind.",
+        "Add examples of at least one other kind.",
+    )
+
+
+def cannot_sort(name: str, details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "base_model_cannot_sort",
+        f"The base model {name} is of a family that cannot be given a head for sorting into kinds.",
+        "Choose another base model, or let this one learn to answer with the name of the kind.",
+        details=details,
+    )
+
+
 def data_changed(details: str) -> TrainingFailureError:
     return TrainingFailureError(
         "data_changed",

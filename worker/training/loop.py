@@ -11,14 +11,13 @@ import torch
 
 from app.runs.recipe import Recipe
 from worker.training import failures, random_state, resume, sanity
-from worker.training.batches import divide, lay_out, plan_epoch
+from worker.training.batches import divide, plan_epoch
 from worker.training.chat_templates import ChatFormat
 from worker.training.checkpoints import CheckpointFolder
 from worker.training.evaluate import Evaluator, sample_questions
 from worker.training.events import EventSink
 from worker.training.examples import check_data, data_file, read_examples
 from worker.training.lora_layers import speed_up
-from worker.training.loss import AnswerLoss
 from worker.training.memory import MemoryBudget
 from worker.training.model import (
     adapter_parameters,
@@ -28,8 +27,10 @@ from worker.training.model import (
     load_base,
     load_tokenizer,
 )
+from worker.training.objectives.making import make_objective
+from worker.training.objectives.objective import Surroundings
 from worker.training.plan import TrainingPlan
-from worker.training.precision import NOTEBOOK, Numbers
+from worker.training.precision import NOTEBOOK, Numbers, choose_device
 from worker.training.progress import RunState
 from worker.training.reports import Reports
 from worker.training.result import save_adapter
@@ -99,13 +100,13 @@ class TrainingRun:
         self.save_checkpoint()
 
     def _update(self, rows: list[int]) -> None:
-        """One optimizer update: the mean loss over all answer tokens of these examples."""
+        """One optimizer update: the mean loss over these examples."""
         started = time.perf_counter()
         step = self.state.step + 1
         rate = self.plan.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, answers, tokens = self.budget.within(lambda most: self._add_up_gradients(rows, most))
+        loss, units, tokens = self.budget.within(lambda most: self._add_up_gradients(rows, most))
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_gradient_norm)
         )
@@ -114,7 +115,7 @@ class TrainingRun:
         self.optimizer.step()
         sanity.require_small_weights(step, self.weights.values())
         seconds = time.perf_counter() - started
-        self.state.count_update(loss, answers, tokens, seconds)
+        self.state.count_update(loss, units, tokens, seconds)
         self.reports.update(
             self.plan,
             self.state,
@@ -129,21 +130,22 @@ class TrainingRun:
         """Add up the gradient over micro-batches.
 
         Returns:
-            The mean loss over the answer tokens, how many these are, and how many tokens were read.
+            The mean loss, over how many units it is a mean, and how many tokens were read.
         """
         self.optimizer.zero_grad(set_to_none=True)
         table = self.tables.train
         batches = [
-            lay_out(table, group, self.filling, self.numbers.device)
+            self.objective.lay_out(table, group)
             for group in divide(rows, table.lengths, most_tokens)
         ]
-        answers = sum(len(batch.targets) for batch in batches)
+        units = sum(batch.units for batch in batches)
+        self.objective.begin_update(batches)
         total = 0.0
         for batch in batches:
-            loss = self.loss.total(batch, scale=1.0 / answers)
+            loss = self.objective.total(batch, scale=1.0 / units)
             loss.backward()
             total += float(loss.detach())
-        return total, answers, sum(batch.tokens for batch in batches)
+        return total, units, sum(batch.tokens for batch in batches)
 
     def _evaluate_if_due(self) -> None:
         state = self.state
@@ -156,14 +158,14 @@ class TrainingRun:
         state = self.state
         started = time.perf_counter()
         self.reports.phase("evaluating", "Asking questions that were held back")
-        loss = self.evaluator.loss()
+        measured = self.evaluator.measure()
         # Once, at the first evaluation rather than before the start, which it would put off.
         state.base_answers = state.base_answers or self.evaluator.base_answers()
         self.reports.samples(
             state.step, self.evaluator.samples, self.evaluator.answers(), state.base_answers
         )
-        self.reports.held_out_loss(state.step, loss)
-        state.note_evaluation(loss, time.perf_counter() - started)
+        self.reports.held_out(state.step, measured)
+        state.note_evaluation(measured, time.perf_counter() - started)
         self.reports.phase("training", "Learning from your examples")
 
     def save_checkpoint(self) -> None:
@@ -184,8 +186,10 @@ class TrainingRun:
             raise RuntimeError("the base model's weights changed during the training")
         if state.best_step is not None and state.best_step != state.step:
             self._go_back_to(state.best_step)
-        saved = save_adapter(self.run_folder, self.fence, self.model, self.chat, self.recipe)
-        self.reports.result(saved, self.tables, self.recipe.epochs, state, self.numbers.device)
+        saved = save_adapter(self.run_folder, self.fence, self.model, self.objective, self.recipe)
+        self.reports.result(
+            saved, self.tables, self.recipe.epochs, state, self.numbers.device, self.objective.kinds
+        )
 
     # The parts of the steps above, in the order in which they are needed.
 
@@ -193,10 +197,11 @@ class TrainingRun:
         """Turn the examples into tokens, or find them done."""
         recipe = self.recipe
         self.chat = ChatFormat(load_tokenizer(recipe))
-        self.filling = self.chat.tokenizer.pad_token_id or 0
+        self.objective = make_objective(recipe, self.chat, choose_device(), self.run_folder)
         self.tables = prepare_tokens(
             self.run_folder,
             self.chat,
+            self.objective.encoder,
             recipe.max_tokens_per_example,
             recipe.snapshot_sha256,
             self._check_stop,
@@ -210,11 +215,11 @@ class TrainingRun:
         """Load the base, frozen, and put a fresh adapter on it."""
         recipe = self.recipe
         base = load_base(recipe, self.numbers.dtype, self.numbers.device)
-        self.loss = AnswerLoss(base)
+        self.objective.attach(base)
         self.model = attach_adapter(base, recipe)
         speed_up(self.model)
-        self.loss.try_packed()
-        self.weights = adapter_parameters(self.model)
+        self.objective.loss.try_packed()
+        self.weights = {**adapter_parameters(self.model), **self.objective.weights()}
         self.base_before = base_sha256(self.model)
         self.optimizer = torch.optim.AdamW(
             self.weights.values(),
@@ -228,7 +233,7 @@ class TrainingRun:
         recipe, tables = self.recipe, self.tables
         self.budget = MemoryBudget(
             recipe.tokens_per_micro_batch,
-            max(int(table.lengths.max(initial=0)) for table in (tables.train, tables.validation)),
+            tables.longest,
             self.state,
             self.numbers.device,
             self.reports.warn,
@@ -236,13 +241,23 @@ class TrainingRun:
         held_out = read_examples(data_file(self.run_folder, "validation"))
         self.evaluator = Evaluator(
             self.model,
-            self.loss,
-            self.chat,
-            tables.validation,
-            sample_questions(self.chat, held_out, recipe.max_tokens_per_example),
-            self.filling,
+            self.objective,
+            tables,
+            sample_questions(self.objective, held_out, recipe.max_tokens_per_example),
             self.budget,
             self._check_stop,
+        )
+        if self.objective.asks_base_first:
+            self.reports.phase("measuring_base", "Asking the model what it would say now")
+        self.model.eval()
+        self.objective.begin(
+            Surroundings(
+                self.run_folder,
+                tables,
+                self.model.disable_adapter,
+                self.budget.within,
+                self._check_stop,
+            )
         )
 
     def _measure_base(self) -> None:
@@ -250,8 +265,9 @@ class TrainingRun:
         if self.state.loss_before is not None or not self.plan.evaluation_steps:
             return
         self.reports.phase("measuring_base", "Measuring the model as it is now")
-        self.state.loss_before = self.evaluator.base_loss()
-        self.reports.held_out_loss(0, self.state.loss_before)
+        measured = self.evaluator.measure_base()
+        self.state.loss_before, self.state.right_before = measured.loss, measured.right
+        self.reports.held_out(0, measured)
 
     def _go_back_to(self, step: int) -> None:
         """Take the weights of the best state in the place of the last one's."""
@@ -261,7 +277,7 @@ class TrainingRun:
             return
         self.reports.warn(f"The best state (step {step}) is damaged; the last one is kept.")
         # What is said of the result must be true of the weights that are handed over.
-        self.state.best_step, self.state.best_loss = self.state.step, self.evaluator.loss()
+        self.state.note_best(self.evaluator.measure())
 
     def _check_stop(self) -> None:
         if self.stop.is_up:

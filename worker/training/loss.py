@@ -48,12 +48,25 @@ class AnswerLoss:
             logits = self._model(input_ids=batch.ids, use_cache=False).logits
             logits = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
             return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
-        chosen = self._hidden_at_answers(batch)
+        chosen = self.hidden_at(batch)
         apply: Any = _HeadLoss.apply
         loss: torch.Tensor = apply(chosen, self._head.weight, self._head.bias, batch.targets, scale)
         return loss
 
-    def _hidden_at_answers(self, batch: MicroBatch) -> torch.Tensor:
+    def log_probabilities(self, batch: MicroBatch) -> torch.Tensor:
+        """Return the log-probability of each target, in fp32: (targets,)."""
+        if not self.is_short:
+            logits = self._model(input_ids=batch.ids, use_cache=False).logits
+            logits = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
+            return -functional.cross_entropy(logits, batch.targets, reduction="none")
+        apply: Any = _HeadLogProbabilities.apply
+        told: torch.Tensor = apply(
+            self.hidden_at(batch), self._head.weight, self._head.bias, batch.targets
+        )
+        return told
+
+    def hidden_at(self, batch: MicroBatch) -> torch.Tensor:
+        """Return the last hidden states at the batch's positions: (positions, width)."""
         if self.packed is not None:
             rows = batch.packed()
             return self.packed.hidden(rows.ids, rows.lengths).index_select(0, rows.positions)
@@ -114,3 +127,42 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None, None, None
+
+
+class _HeadLogProbabilities(torch.autograd.Function):
+    """Head and log-probabilities in one, for a head that is not trained.
+
+    How much each of them counts is known only once all are, so the scores are calculated again on
+    the way back instead of being kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 (torch gives it no type)
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        told = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        for start in range(0, len(targets), _POSITIONS_AT_ONCE):
+            here = slice(start, start + _POSITIONS_AT_ONCE)
+            logits = functional.linear(hidden[here], weight, bias).float()
+            told[here] = logits.gather(1, targets[here, None])[:, 0] - logits.logsumexp(dim=-1)
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        return told
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
+        hidden, weight, bias, targets = ctx.saved_tensors
+        gradient = torch.empty_like(hidden)
+        for start in range(0, len(targets), _POSITIONS_AT_ONCE):
+            here = slice(start, start + _POSITIONS_AT_ONCE)
+            logits = functional.linear(hidden[here], weight, bias).float()
+            # One at the target minus the softmax: the gradient of a log-probability.
+            slope = logits.softmax(dim=-1).neg_()
+            wanted = targets[here, None]
+            slope.scatter_add_(1, wanted, slope.new_ones(wanted.shape))
+            slope.mul_(upstream[here, None])
+            torch.mm(slope.to(weight.dtype), weight, out=gradient[here])
+        return gradient, None, None, None

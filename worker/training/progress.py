@@ -9,6 +9,8 @@ from typing import Any, Final, Self
 
 import torch
 
+from worker.training.measured import Measured
+
 _SPEED_WINDOW_SECONDS: Final = 10.0
 _LEAST_SECONDS_BETWEEN_REPORTS: Final = 0.5
 
@@ -25,6 +27,9 @@ class RunState:
         evaluation_seconds: the part of it that all evaluations took.
         epoch_loss: summed over the answer tokens of this epoch.
         span_loss: summed over the answer tokens since the last reported metrics.
+        right_before: the share of held-out items that the base model gets right, if any can be.
+        best_right: the same of the best state.
+        best_confusion: of the best state, [kind, taken for, how often] each.
         memory_halvings: how often memory ran short, each of which halved the micro-batches.
     """
 
@@ -46,6 +51,9 @@ class RunState:
     loss_before: float | None = None
     best_loss: float | None = None
     best_step: int | None = None
+    right_before: float | None = None
+    best_right: float | None = None
+    best_confusion: list[list[int]] = field(default_factory=list)
     peak_memory_bytes: int = 0
     memory_halvings: int = 0
     base_answers: list[str] = field(default_factory=list)
@@ -79,14 +87,22 @@ class RunState:
         """What an evaluation takes, as far as it is known."""
         return self.evaluation_seconds / max(self.evaluations, 1)
 
-    def note_evaluation(self, loss: float, seconds: float) -> None:
+    def note_evaluation(self, measured: Measured, seconds: float) -> None:
         """Take note of an evaluation; the best state so far is the one that will be kept."""
         self.seconds += seconds
         self.evaluation_seconds += seconds
         self.evaluations += 1
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_loss, self.best_step = loss, self.step
+        if self.best_loss is None or measured.loss < self.best_loss:
+            self.note_best(measured)
         self.evaluated_step = self.step
+
+    def note_best(self, measured: Measured) -> None:
+        """Take the state as it is now for the one that will be kept."""
+        self.best_loss, self.best_step = measured.loss, self.step
+        self.best_right = measured.right
+        self.best_confusion = [
+            [kind, found, count] for (kind, found), count in sorted(measured.confusion.items())
+        ]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

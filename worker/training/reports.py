@@ -5,6 +5,7 @@ import torch
 from worker.training.checkpoints import Published
 from worker.training.evaluate import SampleQuestion
 from worker.training.events import EventSink
+from worker.training.measured import Measured
 from worker.training.plan import TrainingPlan
 from worker.training.progress import RunState, Speedometer, memory_bytes, peak_memory_bytes
 from worker.training.result import SavedAdapter
@@ -47,8 +48,11 @@ class Reports:
             resumed_from_step=state.step,
         )
 
-    def held_out_loss(self, step: int, loss: float) -> None:
-        self._events.emit("metrics", step=step, values={"validation_loss": loss})
+    def held_out(self, step: int, measured: Measured) -> None:
+        values = {"validation_loss": measured.loss}
+        if measured.right is not None:
+            values["validation_right"] = measured.right
+        self._events.emit("metrics", step=step, values=values)
 
     def samples(
         self,
@@ -124,12 +128,17 @@ class Reports:
         epochs: int,
         state: RunState,
         device: torch.device,
+        kinds: list[str],
     ) -> None:
         train, validation = tables.train.counts, tables.validation.counts
         self._events.emit(
             "result",
             loss_before=state.loss_before,
             loss_after=state.best_loss,
+            right_before=state.right_before,
+            right_after=state.best_right,
+            kinds=kinds,
+            confusion=state.best_confusion,
             train_loss=state.last_epoch_loss,
             best_step=state.best_step or state.step,
             steps=state.step,

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from app.runs.recipe import Recipe
 from app.storage.durable import file_sha256, sync_file, sync_folder, write_durably
-from worker.training.chat_templates import ChatFormat
+from worker.training.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def save_adapter(
     run_folder: Path,
     fence: int,
     model: Any,  # noqa: ANN401 (peft ships no types)
-    chat: ChatFormat,
+    objective: Objective,
     recipe: Recipe,
 ) -> SavedAdapter:
     """Write `.adapter-<fence>`; whoever holds the run gives it its final name."""
@@ -35,9 +35,12 @@ def save_adapter(
     for leftover in run_folder.glob(".adapter-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     folder.mkdir(mode=0o700)
+    chat, additions = objective.chat, objective.additions()
     weights = {
         name: tensor.detach().cpu().contiguous()
-        for name, tensor in sorted(get_peft_model_state_dict(model).items())
+        for name, tensor in sorted(
+            {**get_peft_model_state_dict(model), **additions.tensors}.items()
+        )
     }
     sha256 = write_durably(
         folder / "adapter_model.safetensors", save(weights, metadata={"format": "pt"})
@@ -45,11 +48,16 @@ def save_adapter(
     config = copy.deepcopy(model.peft_config["default"])
     config.inference_mode = True
     config.base_model_name_or_path = recipe.base_model_name
-    content = config.to_dict()
+    content = {**config.to_dict(), **additions.adapter_config}
     content["target_modules"] = sorted(content["target_modules"])
     write_durably(
         folder / "adapter_config.json", json.dumps(content, indent=2, sort_keys=True).encode()
     )
+    if additions.model_config:
+        write_durably(
+            folder / "config.json",
+            json.dumps(additions.model_config, indent=2, sort_keys=True).encode(),
+        )
     chat.tokenizer.save_pretrained(folder)
     stop_ids = sorted(chat.stop_ids)
     GenerationConfig(

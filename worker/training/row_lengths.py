@@ -24,6 +24,14 @@ def fit_conversation(
     chat: ChatFormat, messages: Sequence[Message], limit: int
 ) -> EncodedRow | None:
     """Return the conversation in at most `limit` tokens, or None where the rule leaves it out."""
+    fitted = fit_messages(chat, messages, limit)
+    return fitted[1] if fitted else None
+
+
+def fit_messages(
+    chat: ChatFormat, messages: Sequence[Message], limit: int
+) -> tuple[list[Message], EncodedRow] | None:
+    """Return what the rule keeps of a conversation, and its row; None where it is left out."""
     kept = list(messages)
     row = _encode(chat, kept)
     while row is not None and len(row.ids) > limit and (shorter := _without_oldest_turn(kept)):
@@ -34,8 +42,9 @@ def fit_conversation(
     if row is not None and len(row.ids) > limit and kept[0]["role"] == "system":
         kept = kept[1:]
         row = _encode(chat, kept)
-    fits = row is not None and row.answer_tokens > 0 and len(row.ids) <= limit
-    return row if fits else None
+    if row is None or row.answer_tokens == 0 or len(row.ids) > limit:
+        return None
+    return kept, row
 
 
 def divide_passage(ids: list[int], limit: int) -> list[EncodedRow]:

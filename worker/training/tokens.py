@@ -1,5 +1,8 @@
 """The examples as token ids, made once, kept in the run's folder and memory-mapped from there.
 
+What an example becomes is the encoder's affair (`encoders.py`): one row of tokens or several that
+belong together, and a number that goes along with them.
+
 Memory does not grow with the data: examples are read, encoded and written in small groups, and
 training reads them through the page cache. The cache names what it was made from (the bytes of
 the examples, the tokenizer, the chat template, the limit); anything else is made anew.
@@ -9,12 +12,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from mmap import MADV_DONTNEED
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +25,11 @@ import numpy.typing as npt
 from app.storage.durable import durable_file, sync_folder, write_durably
 from worker.training.chat_templates import ChatFormat, EncodedRow
 from worker.training.examples import SPLITS, Example, Split, data_file, read_examples
-from worker.training.row_lengths import divide_passage, fit_conversation
 
-_CACHE_FORMAT: Final = 2
+_CACHE_FORMAT: Final = 3
 _EXAMPLES_AT_ONCE: Final = 256
 _INDEX_FILE: Final = "index.json"
+_FILES: Final = ("ids", "mask", "offsets", "notes")
 
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.uint8]
@@ -43,21 +46,63 @@ class SplitCounts:
     examples_left_out: int = 0
 
 
-class TokenTable:
-    """All rows of a split: ids, and which of them are learned."""
+@dataclass(frozen=True)
+class Encoded:
+    """What became of an example.
 
-    def __init__(self, folder: Path, counts: SplitCounts) -> None:
+    Attributes:
+        items: what is learned at once; each has the rows that belong together. None: left out.
+        was_cut: whether it had to be shortened.
+        note: a number that goes along with each of the items, such as that of a kind.
+    """
+
+    items: Sequence[tuple[EncodedRow, ...]] = ()
+    was_cut: bool = False
+    note: int = 0
+
+
+class Encoder(Protocol):
+    """Turns examples into rows of tokens, each example for itself or with those beside it.
+
+    Attributes:
+        name: differs wherever the rows would.
+        rows_per_item: how many rows belong together.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rows_per_item(self) -> int: ...
+    def encode(self, examples: Sequence[Example], limit: int) -> Iterator[Encoded]: ...
+
+
+class TokenTable:
+    """All items of a split: the ids of their rows, and which of them are learned.
+
+    Attributes:
+        lengths: what each item takes in a micro-batch: its rows, filled up to the longest.
+        tokens: of each item, without the filling.
+        notes: the number that goes along with each item.
+    """
+
+    def __init__(self, folder: Path, counts: SplitCounts, rows_per_item: int = 1) -> None:
         self._folder = folder
         self.counts = counts
+        self.rows_per_item = rows_per_item
         self._ids = _mapped(folder / "ids.bin", np.int32)
         self._mask = _mapped(folder / "mask.bin", np.uint8)
         self._offsets: Counts = np.fromfile(folder / "offsets.bin", dtype=np.int64)
-        self.lengths: Counts = np.diff(self._offsets)
+        self.notes: Counts = np.fromfile(folder / "notes.bin", dtype=np.int64)
+        rows = np.diff(self._offsets).reshape(-1, rows_per_item)
+        self.lengths: Counts = rows.max(axis=1, initial=0) * rows_per_item
+        self.tokens: Counts = rows.sum(axis=1)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def row(self, index: int) -> tuple[Ids, Mask]:
+    def row(self, item: int, part: int = 0) -> tuple[Ids, Mask]:
+        """Return an item's row, or one of its rows."""
+        index = item * self.rows_per_item + part
         start, end = self._offsets[index], self._offsets[index + 1]
         return self._ids[start:end], self._mask[start:end]
 
@@ -70,13 +115,26 @@ class TokenTable:
 
 @dataclass(frozen=True)
 class TokenTables:
+    """Both splits.
+
+    Attributes:
+        key: names all that the rows were made from.
+    """
+
     train: TokenTable
     validation: TokenTable
+    key: str = ""
+
+    @property
+    def longest(self) -> int:
+        """What the largest item takes in a micro-batch, in tokens."""
+        return max(int(table.lengths.max(initial=0)) for table in (self.train, self.validation))
 
 
 def prepare_tokens(
     run_folder: Path,
     chat: ChatFormat,
+    encoder: Encoder,
     limit: int,
     examples_sha256: str,
     check_stop: Callable[[], None],
@@ -85,24 +143,27 @@ def prepare_tokens(
 
     Args:
         run_folder: where the examples lie.
-        chat: how they become tokens.
+        chat: the tokenizer and template that they become tokens with.
+        encoder: what becomes of an example.
         limit: the most tokens of one row.
         examples_sha256: of the examples, see `data_sha256`.
         check_stop: raises if the training shall end.
     """
     folder = run_folder / "tokens"
-    key = _cache_key(examples_sha256, chat, limit)
+    key = _cache_key(examples_sha256, chat, encoder, limit)
     if (counts := _read_index(folder, key)) is None:
-        counts = _build(run_folder, folder, key, chat, limit, check_stop)
-    tables = {split: TokenTable(folder / split, counts[split]) for split in SPLITS}
-    return TokenTables(train=tables["train"], validation=tables["validation"])
+        counts = _build(run_folder, folder, key, encoder, limit, check_stop)
+    tables = {
+        split: TokenTable(folder / split, counts[split], encoder.rows_per_item) for split in SPLITS
+    }
+    return TokenTables(train=tables["train"], validation=tables["validation"], key=key)
 
 
 def _build(
     run_folder: Path,
     folder: Path,
     key: str,
-    chat: ChatFormat,
+    encoder: Encoder,
     limit: int,
     check_stop: Callable[[], None],
 ) -> dict[Split, SplitCounts]:
@@ -113,7 +174,7 @@ def _build(
     for split in SPLITS:
         (temporary / split).mkdir(parents=True, mode=0o700)
         examples = read_examples(data_file(run_folder, split))
-        counts[split] = _write_split(temporary / split, examples, chat, limit, check_stop)
+        counts[split] = _write_split(temporary / split, examples, encoder, limit, check_stop)
     index = {
         "key": key,
         "splits": {split: asdict(count) for split, count in counts.items()},
@@ -130,56 +191,41 @@ def _build(
 def _write_split(
     folder: Path,
     examples: Iterator[Example],
-    chat: ChatFormat,
+    encoder: Encoder,
     limit: int,
     check_stop: Callable[[], None],
 ) -> SplitCounts:
-    rows = tokens = cut = left_out = 0
+    items = tokens = cut = left_out = 0
     with (
         durable_file(folder / "ids.bin") as ids_file,
         durable_file(folder / "mask.bin") as mask_file,
         durable_file(folder / "offsets.bin") as offsets_file,
+        durable_file(folder / "notes.bin") as notes_file,
     ):
         offsets_file.write(np.int64(0).tobytes())
         while group := list(islice(examples, _EXAMPLES_AT_ONCE)):
             check_stop()
-            for encoded, was_cut in _encode_group(group, chat, limit):
-                cut += was_cut
-                left_out += not encoded
-                for row in encoded:
-                    ids_file.write(np.asarray(row.ids, dtype=np.int32).tobytes())
-                    mask_file.write(np.asarray(row.mask, dtype=np.uint8).tobytes())
-                    rows += 1
-                    tokens += len(row.ids)
-                    offsets_file.write(np.int64(tokens).tobytes())
-    return SplitCounts(rows, tokens, cut, left_out)
+            for encoded in encoder.encode(group, limit):
+                cut += encoded.was_cut
+                left_out += not encoded.items
+                items += len(encoded.items)
+                for item in encoded.items:
+                    notes_file.write(np.int64(encoded.note).tobytes())
+                    for row in item:
+                        ids_file.write(np.asarray(row.ids, dtype=np.int32).tobytes())
+                        mask_file.write(np.asarray(row.mask, dtype=np.uint8).tobytes())
+                        tokens += len(row.ids)
+                        offsets_file.write(np.int64(tokens).tobytes())
+    return SplitCounts(items, tokens, cut, left_out)
 
 
-def _encode_group(
-    examples: list[Example], chat: ChatFormat, limit: int
-) -> Iterator[tuple[list[EncodedRow], bool]]:
-    """Yield each example's rows (none if it is left out) and whether it had to be cut."""
-    conversations = [example.messages for example in examples if example.messages]
-    encoded = iter(chat.encode(conversations))
-    for example in examples:
-        if not example.messages:
-            ids = chat.encode_passage(example.text)
-            yield divide_passage(ids, limit), False
-            continue
-        row = next(encoded)
-        if row is not None and len(row.ids) > limit:
-            row = fit_conversation(chat, example.messages, limit)
-            yield ([row] if row else []), row is not None
-        else:
-            yield ([row] if row and row.answer_tokens else []), False
-
-
-def _cache_key(examples_sha256: str, chat: ChatFormat, limit: int) -> str:
+def _cache_key(examples_sha256: str, chat: ChatFormat, encoder: Encoder, limit: int) -> str:
     parts = (
         _CACHE_FORMAT,
         examples_sha256,
         tokenizer_sha256(chat),
         chat.template,
+        encoder.name,
         limit,
     )
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -205,7 +251,7 @@ def _read_index(folder: Path, key: str) -> dict[Split, SplitCounts] | None:
 
 
 def _file_names() -> list[str]:
-    return [f"{split}/{name}.bin" for split in SPLITS for name in ("ids", "mask", "offsets")]
+    return [f"{split}/{name}.bin" for split in SPLITS for name in _FILES]
 
 
 def _mapped(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:

@@ -1,0 +1,108 @@
+"""What the base model would say: log-probabilities that preferences are measured against.
+
+They are calculated once, before anything is learned, and kept beside the tokens. So no second
+model is held in memory, and it does not matter whether a method can be switched off later.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from app.storage.durable import durable_file, sync_folder, write_durably
+from worker.training.batches import lay_out
+from worker.training.examples import Split
+from worker.training.objectives.objective import Objective, Surroundings, divide_all, summed_by_row
+from worker.training.tokens import TokenTable
+
+_FOLDER: Final = "reference"
+_INDEX_FILE: Final = "index.json"
+
+LogProbabilities = npt.NDArray[np.float32]
+
+
+class Reference:
+    """The base model's log-probability of each row's answer, for all items of both splits."""
+
+    def __init__(self, objective: Objective, around: Surroundings) -> None:
+        self._objective = objective
+        self._around = around
+        self._folder = around.run_folder / "tokens" / _FOLDER
+        tables = around.tables
+        self._tables: dict[Split, TokenTable] = {
+            "train": tables.train,
+            "validation": tables.validation,
+        }
+        self._key = self._make_key()
+        if not self._is_whole():
+            self._calculate()
+        self._values = {
+            id(table): self._mapped(split, table) for split, table in self._tables.items()
+        }
+
+    def of(self, table: TokenTable, items: Sequence[int]) -> torch.Tensor:
+        """Return the log-probabilities of the items' rows: (items, rows per item), in fp32."""
+        values = torch.from_numpy(self._values[id(table)][list(items)])
+        return values.to(self._objective.device)
+
+    def _calculate(self) -> None:
+        """Ask the base model, and write down what it says."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        (self._folder / _INDEX_FILE).unlink(missing_ok=True)
+        with self._around.as_base():
+            for split, table in self._tables.items():
+                found = self._around.within_memory(self._asked(table))
+                with durable_file(self._folder / f"{split}.bin") as file:
+                    file.write(found.tobytes())
+        write_durably(self._folder / _INDEX_FILE, json.dumps({"key": self._key}).encode())
+        sync_folder(self._folder)
+
+    def _asked(self, table: TokenTable) -> Callable[[int], LogProbabilities]:
+        def ask(most_tokens: int) -> LogProbabilities:
+            found = np.zeros((len(table), table.rows_per_item), dtype=np.float32)
+            for items in divide_all(table, most_tokens):
+                self._around.check_stop()
+                for part, values in self._rows(table, items):
+                    found[items, part] = values
+            return found
+
+        return ask
+
+    @torch.no_grad()
+    def _rows(
+        self, table: TokenTable, items: Sequence[int]
+    ) -> Iterator[tuple[int, LogProbabilities]]:
+        objective = self._objective
+        for part in range(table.rows_per_item):
+            batch = lay_out(table, items, objective.filling, objective.device, part)
+            told = summed_by_row(objective.loss.log_probabilities(batch), batch)
+            yield part, told.cpu().numpy()
+
+    def _make_key(self) -> str:
+        recipe = self._objective.recipe
+        parts = (self._around.tables.key, recipe.base_model_fingerprint, recipe.quantization)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _is_whole(self) -> bool:
+        try:
+            index: Any = json.loads((self._folder / _INDEX_FILE).read_text(encoding="utf-8"))
+            return bool(index["key"] == self._key) and all(
+                self._path(split).stat().st_size == len(table) * table.rows_per_item * 4
+                for split, table in self._tables.items()
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _path(self, split: Split) -> Path:
+        return self._folder / f"{split}.bin"
+
+    def _mapped(self, split: Split, table: TokenTable) -> LogProbabilities:
+        shape = (len(table), table.rows_per_item)
+        if not len(table):
+            return np.empty(shape, dtype=np.float32)
+        return np.memmap(self._path(split), dtype=np.float32, mode="r", shape=shape)
