@@ -15,10 +15,17 @@ from sqlalchemy import Engine
 from app.base_models import repository
 from app.base_models.description import write_description
 from app.base_models.fetching import SPEED_FACT
-from app.base_models.files import UnreadableModelError, fingerprint, model_files, read_shape
+from app.base_models.files import (
+    UnreadableModelError,
+    fingerprint,
+    model_files,
+    read_measures,
+    read_shape,
+)
 from app.base_models.holding import HeldModel, Outcome, claim_model, work_on
 from app.base_models.safety import check_folder
 from app.base_models.tables import BaseModelStatus
+from app.base_models.transformer_shape import SHAPE_FACT
 from app.database.session import transaction
 from app.errors import NotFoundError
 from app.processes import child_environment, dying_with_parent, end_group
@@ -97,6 +104,8 @@ def _check(engine: Engine, storage: Storage, held: HeldModel) -> Outcome:
         "has_chat_template": bool(answer["has_chat_template"]),
         "has_pad_token": bool(answer["has_pad_token"]),
     }
+    if (measures := read_measures(folder)) is not None:
+        facts[SHAPE_FACT] = measures.as_fact()
     size = sum(path.stat().st_size for path in model_files(folder))
     write_description(storage, model)
     return Outcome(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.base_models.transformer_shape import TransformerShape
 from app.errors import InvalidInputError
 
 MOST_CONFIGURATION_BYTES = 16 * 1024**2
@@ -134,6 +135,12 @@ def read_shape(folder: Path) -> ModelShape:
         parameters=sum(_count_parameters(path) for path in sorted(folder.glob("*.safetensors"))),
         context_length=context if isinstance(context, int) and 0 < context < _MOST_TOKENS else 2048,
     )
+
+
+def read_measures(folder: Path) -> TransformerShape | None:
+    """Return the measures of the model's layers; None if its configuration does not say them."""
+    parameters = sum(_count_parameters(path) for path in sorted(folder.glob("*.safetensors")))
+    return TransformerShape.from_config(read_json(folder / "config.json"), parameters)
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from app.base_models.errors import (
     UnknownBaseModelError,
 )
 from app.base_models.fetching import OfflineError
-from app.base_models.files import fingerprint, model_files, read_shape
+from app.base_models.files import fingerprint, model_files, read_measures, read_shape
 from app.base_models.shelf import HUB_ID_PATTERN, ShelfModel
 from app.base_models.tables import BaseModel, BaseModelStatus
+from app.base_models.transformer_shape import SHAPE_FACT
 from app.clock import now
 from app.database.session import after_commit
 from app.jobs import CHECK_BASE_MODEL, FETCH_BASE_MODEL, send_after_commit
@@ -54,7 +55,7 @@ def register_built_in(session: Session, storage: Storage) -> BaseModel:
     if model is None:
         model = BaseModel(id=STARTER_ID, source="builtin", name="Tailor Starter", facts={})
         repository.add(session, model)
-    shape = read_shape(STARTER_FOLDER)
+    shape, measures = read_shape(STARTER_FOLDER), read_measures(STARTER_FOLDER)
     model.folder = str(STARTER_FOLDER)
     model.fingerprint = fingerprint(STARTER_FOLDER)
     model.status = BaseModelStatus.READY
@@ -66,6 +67,7 @@ def register_built_in(session: Session, storage: Storage) -> BaseModel:
         "parameters": shape.parameters,
         "context_length": shape.context_length,
         "architecture": shape.architecture,
+        **({SHAPE_FACT: measures.as_fact()} if measures else {}),
         "memory": "Trains on any machine, without a graphics card.",
         "summary": "A practice model that comes with Tailor. It knows simple English about shops "
         "and offices, makes mistakes, and learns your examples in a minute or two.",

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel as PlainData
 from pydantic import ConfigDict, Field, ValidationError
 
+from app.base_models.transformer_shape import TransformerShape
 from app.settings import Settings, SettingsError
 
 BUILT_IN_SHELF: Final = Path(__file__).with_name("shelf.toml")
@@ -24,6 +25,7 @@ class ShelfModel(PlainData):
     hub_id: str = Field(pattern=HUB_ID_PATTERN)
     revision: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]{0,79}$")
     parameters: int = Field(gt=0)
+    shape: TransformerShape | None = None
     size_bytes: int = Field(gt=0)
     licence: str
     languages: str
@@ -31,6 +33,13 @@ class ShelfModel(PlainData):
     memory: str
     summary: str
     gated: bool = False
+
+    @property
+    def measures(self) -> TransformerShape:
+        """Return its measures, or the usual ones for its size."""
+        if self.shape is None:
+            return TransformerShape.usual_for(self.parameters)
+        return self.shape.model_copy(update={"parameters": self.parameters})
 
 
 @cache

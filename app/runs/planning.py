@@ -7,14 +7,15 @@ from sqlalchemy.orm import Session
 
 from app.base_models.tables import BaseModel
 from app.datasets.advice import USUAL_CHARACTERS
+from app.datasets.service import count_examples
 from app.datasets.split import held_out_target
 from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
-from app.runs.estimates import CHARACTERS_PER_TOKEN, expected_seconds, tokens_of
+from app.runs.estimates import CHARACTERS_PER_TOKEN
 from app.runs.methods import METHODS, Method
+from app.runs.outlook import Outlook, run_outlook
 from app.runs.recipe import FittedSettings, Preset, RecipeChoices
-from app.runs.repository import average_length, past_results
-from app.runs.service import base_parameters, find_base_model, settings_for, this_machine
+from app.runs.service import find_base_model, settings_for
 from app.runs.setting import Setting, SettingValue
 
 
@@ -25,29 +26,32 @@ class PresetPlan:
     preset: Preset
     settings: FittedSettings
     updates: int
-    expected_seconds: float
+    outlook: Outlook
 
 
 def preset_plans(
     session: Session, model: BaseModel, project_id: str, count: int
 ) -> list[PresetPlan]:
     """Return what each preset would do with so many examples."""
-    train_count = max(1, count - held_out_target(count))
-    length = average_length(session, project_id)
-    past = past_results(session, model.id)
+    held_out = held_out_target(count)
+    train_count = max(1, count - held_out)
     plans = []
     for preset in Preset:
         settings = settings_for(model, preset, train_count)
-        tokens = min(tokens_of(length, 1), settings.max_tokens_per_example)
-        seconds = expected_seconds(
-            tokens * train_count * settings.epochs,
-            base_parameters(model),
-            past,
-            this_machine(),
-            settings.updates(train_count),
-        )
-        plans.append(PresetPlan(preset, settings, settings.updates(train_count), seconds))
+        outlook = run_outlook(session, model, project_id, settings, train_count, held_out)
+        plans.append(PresetPlan(preset, settings, settings.updates(train_count), outlook))
     return plans
+
+
+def balanced_outlook(session: Session, model: BaseModel, project_id: str) -> Outlook | None:
+    """Return what the usual training of a project would take; None if it has no examples yet."""
+    count = count_examples(session, project_id)
+    if not count:
+        return None
+    held_out = held_out_target(count)
+    train_count = max(1, count - held_out)
+    settings = settings_for(model, Preset.BALANCED, train_count)
+    return run_outlook(session, model, project_id, settings, train_count, held_out)
 
 
 def characters_at_once(session: Session, project: Project) -> int:

@@ -83,8 +83,8 @@ def lock_expired(session: Session, run_id: str) -> Run | None:
     )
 
 
-def average_length(session: Session, project_id: str, sample: int = 500) -> float:
-    """Return the characters of an example, on average over the project's first ones."""
+def lengths(session: Session, project_id: str, sample: int = 1000) -> tuple[float, int]:
+    """Return the characters of an example: on average, and the most, of the project's first."""
     first = (
         select(
             func.length(Example.instructions)
@@ -96,7 +96,8 @@ def average_length(session: Session, project_id: str, sample: int = 500) -> floa
         .limit(sample)
         .subquery()
     )
-    return float(session.scalar(select(func.avg(first.c[0]))) or 0.0)
+    average, most = session.execute(select(func.avg(first.c[0]), func.max(first.c[0]))).one()
+    return float(average or 0.0), int(most or 0)
 
 
 def past_results(session: Session, base_model_id: str, limit: int = 20) -> list[dict[str, Any]]:

@@ -1,10 +1,8 @@
 """What people do with runs: start, stop, go on. What workers do stands in holding.py."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -28,13 +26,9 @@ from app.runs.errors import (
     NotPausedError,
     UnknownRunError,
 )
-from app.runs.estimates import (
-    Machine,
-    expected_seconds,
-    tokens_of,
-)
 from app.runs.holding import end_locked
 from app.runs.methods import METHODS, Method
+from app.runs.outlook import run_outlook
 from app.runs.queue.claiming import line_up
 from app.runs.queue.needs import needs_of
 from app.runs.recipe import (
@@ -57,11 +51,6 @@ _SMALLEST_ROOM_BYTES: Final = 64 * 1024**2
 # Checkpoints hold the adapter and its optimizer's two moments in fp32; three are kept.
 _BYTES_PER_TRAINED_NUMBER: Final = 3 * 3 * 4
 _NO_CHOICES: Final = RecipeChoices()
-
-
-def this_machine() -> Machine:
-    """What is known here of the machine that trains; the same one, unless there are several."""
-    return Machine(os.cpu_count() or 1, Path("/dev/nvidia0").exists())
 
 
 def chosen_base_model(session: Session, project: Project) -> BaseModel:
@@ -113,22 +102,6 @@ def settings_for(
 
 def base_parameters(model: BaseModel) -> int:
     return int(model.facts.get("parameters") or 0)
-
-
-def expected_run_seconds(
-    session: Session,
-    model: BaseModel,
-    project_id: str,
-    train_count: int,
-    recipe: Recipe | FittedSettings,
-) -> float:
-    """Return how long a run will take, judged by the length of the project's first examples."""
-    length = repository.average_length(session, project_id)
-    longest = recipe.max_tokens_per_example
-    tokens = min(tokens_of(length, 1), longest) * train_count * recipe.epochs
-    past = repository.past_results(session, model.id)
-    steps = recipe.epochs * ceil(train_count / recipe.examples_per_update)
-    return expected_seconds(tokens, base_parameters(model), past, this_machine(), steps)
 
 
 @dataclass(frozen=True)
@@ -294,7 +267,11 @@ def _queue(
     run.snapshot_sha256 = snapshot.sha256
     run.train_count = snapshot.train_count
     run.validation_count = snapshot.validation_count
-    run.expected_seconds = expected_run_seconds(session, model, project.id, run.train_count, recipe)
+    outlook = run_outlook(
+        session, model, project.id, recipe, snapshot.train_count, snapshot.validation_count
+    )
+    run.expected_seconds = outlook.seconds
+    run.promise = outlook.as_promise()
     needs = needs_of(recipe)
     run.needs_kind, run.needs_memory_bytes = needs.kind, needs.memory_bytes
     line_up(session, run)

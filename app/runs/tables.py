@@ -49,6 +49,8 @@ class Run(LeaseMixin, Base):
     """The child's plan event: steps, tokens, examples cut and left out."""
     expected_seconds: Mapped[float | None]
     """How long it was thought to take when it was queued."""
+    promise: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    """What was foretold when it was queued: app.runs.outlook.Outlook.as_promise()."""
     turn: Mapped[float] = mapped_column(default=0.0)
     """Whose turn it is: the lowest goes first. Seconds of device time; see queue/turns.py."""
     needs_kind: Mapped[DeviceKind | None] = mapped_column(String(10))

@@ -9,6 +9,10 @@ from app.base_models.fetching import SPEED_FACT
 from app.base_models.service import BUSY
 from app.base_models.shelf import ShelfModel
 from app.base_models.tables import BaseModel, BaseModelStatus
+from app.base_models.transformer_shape import shape_from_facts
+from app.runs.fit_words import fit_sentences, full_sentence
+from app.runs.outlook import Outlook, for_any_examples
+from app.workers.device import DeviceFacts
 
 # English text has about three words to four tokens.
 _WORDS_PER_TOKEN = 0.75
@@ -22,11 +26,15 @@ class Card:
         entry: what the shelf file says, if it stands there.
         model: what this Tailor has of it, if it was ever asked for.
         may_manage: whether the person may start, stop and repeat its download.
+        devices: that could train it now.
+        outlook: of a training with the project's own examples, where there is a project.
     """
 
     entry: ShelfModel | None
     model: BaseModel | None
     may_manage: bool
+    devices: tuple[DeviceFacts, ...] = ()
+    outlook: Outlook | None = None
 
     @property
     def key(self) -> str:
@@ -84,6 +92,28 @@ class Card:
         return str(self._fact("memory") or "")
 
     @property
+    def fit_sentences(self) -> list[str]:
+        """Whether a training fits, for each device; empty where nothing is known of its size."""
+        foretold = self.foretold
+        return fit_sentences(foretold) if foretold is not None else []
+
+    @property
+    def full_sentence(self) -> str:
+        """What training all of its weights would need."""
+        foretold = self.foretold
+        return full_sentence(foretold) if foretold is not None else ""
+
+    @property
+    def foretold(self) -> Outlook | None:
+        """What a training takes: with the project's examples, or else with ordinary ones."""
+        if self.outlook is not None:
+            return self.outlook
+        shape = shape_from_facts(self.model.facts) if self.model is not None else None
+        if self.entry is not None and (shape is None or shape.is_derived):
+            shape = self.entry.measures
+        return for_any_examples(shape, self.devices) if shape is not None else None
+
+    @property
     def size_bytes(self) -> int:
         if self.model is not None and self.model.total_bytes:
             return self.model.total_bytes
@@ -126,24 +156,33 @@ def may_manage(user: User, model: BaseModel | None) -> bool:
     return user.is_admin or model is None or model.shelf_slug is not None
 
 
-def card_of(user: User, shelf: Sequence[ShelfModel], model: BaseModel) -> Card:
+def card_of(
+    user: User, shelf: Sequence[ShelfModel], model: BaseModel, devices: Sequence[DeviceFacts] = ()
+) -> Card:
     entry = next((entry for entry in shelf if entry.slug == model.shelf_slug), None)
-    return Card(entry, model, may_manage(user, model))
+    return Card(entry, model, may_manage(user, model), tuple(devices))
 
 
 def lay_out(
-    user: User, shelf: Sequence[ShelfModel], models: Sequence[BaseModel]
+    user: User,
+    shelf: Sequence[ShelfModel],
+    models: Sequence[BaseModel],
+    devices: Sequence[DeviceFacts] = (),
 ) -> tuple[list[Card], list[Card]]:
     """Return the shelf's cards, the built-in model first, and those of all other models."""
     built_in = [model for model in models if model.source == "builtin"]
-    first = [Card(None, model, may_manage=False) for model in built_in]
+    there = tuple(devices)
+    first = [Card(None, model, False, there) for model in built_in]
     chosen = {entry.slug: _newest_for(entry, models) for entry in shelf}
     cards = [
-        Card(entry, chosen[entry.slug], may_manage(user, chosen[entry.slug])) for entry in shelf
+        Card(entry, chosen[entry.slug], may_manage(user, chosen[entry.slug]), there)
+        for entry in shelf
     ]
     shown = {model.id for model in (*built_in, *chosen.values()) if model is not None}
     others = [
-        Card(None, model, may_manage(user, model)) for model in models if model.id not in shown
+        Card(None, model, may_manage(user, model), there)
+        for model in models
+        if model.id not in shown
     ]
     return first + cards, others
 

@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from app.runs.fit_words import about
 from app.settings import REPOSITORY_ROOT
 from app.sizes import filesize
 from app.version import VERSION
@@ -73,6 +74,7 @@ def make_environment(folder: Path = TEMPLATE_FOLDER) -> Environment:
         formatting.number,
         formatting.significant,
         filesize,
+        about,
         formatting.duration,
         formatting.exact_duration,
         formatting.plural,

@@ -8,6 +8,7 @@ from app.projects.tables import Project
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.tables import RunMetric, RunSample
+from app.workers.device import Device, DeviceFacts, DeviceKind
 from app.workers.repository import report
 from app.workers.tables import Worker
 from tests.support.devices import ONE_CPU
@@ -38,6 +39,30 @@ class TestTrainingPage:
         for word in ("Quick", "Balanced", "Thorough", "Start training", "Tailor Starter"):
             assert word in text
         assert text.count("button--primary") == 1
+
+    def test_it_says_what_it_takes_before_it_starts(self, web: Web, project: Project) -> None:
+        text = web.client_for(OWNER).page(f"/projects/{project.id}/training")
+        assert "of memory, with" in text
+        assert "Full fine-tuning would need about" in text
+        assert "too little memory" not in text
+
+    def test_what_will_not_fit_is_said_before_and_may_be_tried(
+        self, web: Web, project: Project
+    ) -> None:
+        card = Device(id="cpu", name="A small machine", memory_bytes=10**8)
+        small = DeviceFacts(
+            host="here", kind=DeviceKind.CPU, devices=(card,), memory_bytes=10**8, ram_bytes=10**8
+        )
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, small)
+        text = web.client_for(OWNER).page(f"/projects/{project.id}/training")
+        assert "There may be too little memory for this." in text
+        assert "a smaller base model" in text
+        run = get_run(web.engine, start(web, project))
+        assert run.promise is not None
+        assert run.promise["memory_bytes"] > 10**8
+        assert run.promise["device"] == "A small machine"
+        assert run.promise["full_memory_bytes"] > run.promise["memory_bytes"]
 
     def test_it_says_what_is_missing(self, web: Web) -> None:
         project = web.project()

@@ -1,5 +1,6 @@
 """The shelf of base models, and the choice of one for a project."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -15,6 +16,8 @@ from app.base_models.tables import BaseModel
 from app.errors import DomainError
 from app.projects.service import choose_base_model
 from app.projects.tables import Project
+from app.runs.outlook import devices_now
+from app.runs.planning import balanced_outlook
 from app.settings import Settings
 from app.web.base_model_cards import card_of, lay_out, may_manage
 from app.web.dependencies import (
@@ -131,7 +134,7 @@ def show_model(
     base_model_id: str,
 ) -> Response:
     model = service.find(session, base_model_id)
-    return _model_page(request, settings, user, model)
+    return _model_page(request, session, settings, user, model)
 
 
 @router.post("/base-models/{base_model_id}/stop")
@@ -179,7 +182,7 @@ def rename(
     try:
         service.rename(session, storage, model, name)
     except DomainError as error:
-        return _model_page(request, settings, user, model, error)
+        return _model_page(request, session, settings, user, model, error)
     return redirect(request, f"{_SHELF}/{model.id}", "Saved.")
 
 
@@ -196,7 +199,7 @@ def delete(
     try:
         service.delete(session, storage, model)
     except DomainError as error:
-        return _model_page(request, settings, user, model, error)
+        return _model_page(request, session, settings, user, model, error)
     return redirect(request, _SHELF, f"{model.name} is deleted.")
 
 
@@ -240,7 +243,9 @@ def _managed(session: Session, user: User, base_model_id: str) -> BaseModel:
 
 
 def _cards(session: Session, settings: Settings, user: User) -> dict[str, Any]:
-    on_it, others = lay_out(user, shelf(settings), service.all_models(session))
+    on_it, others = lay_out(
+        user, shelf(settings), service.all_models(session), devices_now(session)
+    )
     return {
         "shelf_cards": on_it,
         "other_cards": others,
@@ -274,13 +279,14 @@ def _shelf_page(
 
 def _model_page(
     request: Request,
+    session: Session,
     settings: Settings,
     user: User,
     model: BaseModel,
     error: DomainError | None = None,
 ) -> HTMLResponse:
     context = {
-        "card": card_of(user, shelf(settings), model),
+        "card": card_of(user, shelf(settings), model, devices_now(session)),
         "hub_url": settings.hub_url,
         "is_admin": user.is_admin,
         "error": error,
@@ -297,12 +303,18 @@ def _choice_page(
     project: Project,
     error: DomainError | None = None,
 ) -> HTMLResponse:
-    on_it, others = lay_out(user, shelf(settings), service.all_models(session))
+    on_it, others = lay_out(
+        user, shelf(settings), service.all_models(session), devices_now(session)
+    )
     known = [card for card in (*on_it, *others) if card.model is not None]
     chosen = next((card for card in known if card.model_id == project.base_model_id), None)
     context = {
         "project": project,
-        "ready": [card for card in known if card.is_ready],
+        "ready": [
+            replace(card, outlook=balanced_outlook(session, card.model, project.id))
+            for card in known
+            if card.is_ready and card.model is not None
+        ],
         "busy": [card for card in known if card.is_busy],
         "chosen": chosen,
         "was_removed": project.base_model_id is not None and chosen is None,

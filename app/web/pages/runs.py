@@ -11,7 +11,7 @@ from app.database.session import transaction
 from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
-from app.runs import planning, service
+from app.runs import fit_words, planning, service
 from app.runs.log_file import last_lines
 from app.runs.methods import METHODS
 from app.runs.queue.claiming import places_in_queue
@@ -225,6 +225,9 @@ def _training_page(
             "has_choices": any(typed.get(name) for name in planning.field_names()),
             "runs": service.runs_of(session, project),
             "short_result": short_result,
+            "fit_sentences": fit_words.fit_sentences,
+            "full_sentence": fit_words.full_sentence,
+            "remedies": fit_words.remedies,
             "error": error,
         },
         status_code=error.status_code if error else 200,

@@ -1,0 +1,68 @@
+"""Whether a training fits, in words: what the planner says, for people who ask no number of it."""
+
+from app.runs.outlook import DevicePlan, Outlook
+from app.runs.planner import Cost
+from app.sizes import filesize
+
+
+def about(size: float) -> str:
+    """Return a size that was foretold, no more exact than it is: two digits."""
+    return filesize(float(f"{size:.2g}"))
+
+
+def fit_sentences(outlook: Outlook) -> list[str]:
+    """Say of each device whether a training fits on it."""
+    several = len(outlook.devices) > 1
+    return [_fit_sentence(device, names_it=several) for device in outlook.devices]
+
+
+def _fit_sentence(device: DevicePlan, *, names_it: bool) -> str:
+    plan = device.plan
+    needs = about(plan.memory.total)
+    if not device.is_there:
+        return f"Training needs about {needs} of memory."
+    place = f"{device.name} ({device.host})" if names_it else "this machine"
+    if plan.available is None:
+        return f"Training needs about {needs}; how much {place} has is not known."
+    has = about(plan.available)
+    if plan.fits:
+        return f"Fits on {place}: training needs about {needs} of the {has} that it can use."
+    if plan.fits_in_small_steps:
+        least = about(plan.least_memory.total)
+        return (
+            f"Fits on {place} in small steps: training needs about {needs} at full speed, it can "
+            f"use {has}, and with about {least} it goes more slowly."
+        )
+    least = about(plan.least_memory.total)
+    return f"Too large for {place}: training needs at least about {least}, and it can use {has}."
+
+
+def full_sentence(outlook: Outlook) -> str:
+    """Say what training all of the base model's own weights would need instead."""
+    plan = outlook.best.plan
+    sentence = f"Full fine-tuning would need about {about(plan.full_memory.total)} of memory"
+    if plan.full_seconds > 1.2 * plan.seconds:
+        sentence += f" and about {plan.full_seconds / plan.seconds:.2g} times as long"
+    return sentence + "."
+
+
+def remedies(outlook: Outlook) -> str:
+    """Say what would fit, of a training that does not fit on any device; empty if it does."""
+    best = outlook.best
+    plan = best.plan
+    if outlook.fits or plan.available is None:
+        return ""
+    if plan.fits_in_small_steps:
+        return (
+            "It can be started all the same: when memory runs short, it reads less at once by "
+            "itself, and what is learned stays the same."
+        )
+    ways = ["a smaller base model"]
+    held_by_text = plan.least_memory.parts[Cost.ACTIVATIONS]
+    if plan.least_memory.total - held_by_text / 2 <= plan.available:
+        ways.append("examples half as long")
+    if plan.four_bit_memory is not None and plan.four_bit_memory.total <= plan.available:
+        ways.append("the base model held in 4 bits")
+    ways.append("a machine with more memory")
+    listed = ", ".join(ways[:-1]) + " or " + ways[-1]
+    return f"What would fit: {listed}. You may try it all the same; nothing is lost if it stops."

@@ -1,0 +1,156 @@
+"""What a training would take on the devices that are there: the planner, asked with our rows.
+
+One place for it: the pages about base models, the page that offers a training, and the queue all
+read from here. What earlier runs on the same base model took counts more than arithmetic does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from app.base_models.tables import BaseModel
+from app.base_models.transformer_shape import TransformerShape, shape_from_facts
+from app.jobs import RUNS_QUEUE
+from app.runs import repository
+from app.runs.estimates import expected_seconds, tokens_of
+from app.runs.planner import Plan, Work, plan
+from app.runs.recipe import USUAL_EVALUATIONS, FittedSettings, Recipe
+from app.workers.device import DeviceFacts
+from app.workers.repository import devices_there
+
+# Some answers are longer and most are shorter; three are written at each evaluation.
+_SHOWN_ANSWER_TOKENS: Final = 150
+# What a card promises without knowing anyone's examples: answers of some length, eight at once.
+_USUAL_WORK: Final = Work(row_tokens=200, longest_row=512, settings={"rank": 16})
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """What a training would take on one device.
+
+    Attributes:
+        name: the device for people; empty if no worker is there, so it is anybody's guess.
+        host: the machine that it is in.
+    """
+
+    name: str
+    host: str
+    plan: Plan
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self.name)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a training would take, device by device; never empty.
+
+    Attributes:
+        devices: those that workers announced, or the ordinary machine if there are none.
+        seconds: how long it will take, on the device that suits it best.
+    """
+
+    devices: tuple[DevicePlan, ...]
+    seconds: float
+
+    @property
+    def best(self) -> DevicePlan:
+        return _best(self.devices)
+
+    @property
+    def fits(self) -> bool:
+        return any(device.plan.fits for device in self.devices)
+
+    def as_promise(self) -> dict[str, Any]:
+        """Return what is kept of it with a run, to be compared with what it then took."""
+        plan = self.best.plan
+        return {
+            "seconds": self.seconds,
+            "memory_bytes": round(plan.memory.total),
+            "full_memory_bytes": round(plan.full_memory.total),
+            "full_seconds": plan.full_seconds,
+            "device": self.best.name,
+            "is_measured": plan.is_measured,
+        }
+
+
+def devices_now(session: Session) -> list[DeviceFacts]:
+    """Return the devices that could train something now, each kind of machine once."""
+    found = {
+        (device.host, device.kind, device.name): device
+        for device in devices_there(session, RUNS_QUEUE)
+    }
+    return list(found.values())
+
+
+def for_any_examples(shape: TransformerShape, devices: Sequence[DeviceFacts]) -> Outlook:
+    """Say what an ordinary training would take of a base model's measures."""
+    return _outlook(shape, _USUAL_WORK, devices, past=())
+
+
+def run_outlook(
+    session: Session,
+    model: BaseModel,
+    project_id: str,
+    recipe: Recipe | FittedSettings,
+    train_count: int,
+    held_out: int,
+) -> Outlook:
+    """Say what a run would take, judged by the length of the project's first examples."""
+    shape = shape_from_facts(model.facts) or TransformerShape.usual_for(0)
+    work = work_of(recipe, repository.lengths(session, project_id), train_count, held_out)
+    past = repository.past_results(session, model.id)
+    return _outlook(shape, work, devices_now(session), past)
+
+
+def work_of(
+    recipe: Recipe | FittedSettings,
+    characters: tuple[float, int],
+    train_count: int,
+    held_out: int,
+) -> Work:
+    """Turn a recipe and the examples' lengths (average, most) into what is to be done."""
+    limit = recipe.max_tokens_per_example
+    average, most = characters
+    return Work(
+        row_tokens=min(tokens_of(average, 1), limit),
+        longest_row=round(min(tokens_of(most, 1), limit)),
+        examples=train_count,
+        epochs=recipe.epochs,
+        examples_per_update=recipe.examples_per_update,
+        tokens_per_micro_batch=getattr(
+            recipe,
+            "tokens_per_micro_batch",
+            Recipe.model_fields["tokens_per_micro_batch"].default,
+        ),
+        method=recipe.method,
+        settings=recipe.method_settings,
+        quantization=getattr(recipe, "quantization", Work.quantization),
+        held_out=held_out,
+        evaluations=USUAL_EVALUATIONS,
+        answer_tokens=_SHOWN_ANSWER_TOKENS,
+    )
+
+
+def _outlook(
+    shape: TransformerShape,
+    work: Work,
+    devices: Sequence[DeviceFacts],
+    past: Sequence[dict[str, Any]],
+) -> Outlook:
+    plans = tuple(
+        DevicePlan(device.name, device.host, plan(shape, work, device)) for device in devices
+    ) or (DevicePlan("", "", plan(shape, work)),)
+    tokens = work.row_tokens * work.examples * work.epochs
+    return Outlook(plans, expected_seconds(tokens, past, _best(plans).plan.seconds))
+
+
+def _best(devices: Sequence[DevicePlan]) -> DevicePlan:
+    """Return the quickest device on which it fits, or else the roomiest."""
+    fitting = [device for device in devices if device.plan.fits]
+    if fitting:
+        return min(fitting, key=lambda device: device.plan.seconds)
+    return max(devices, key=lambda device: device.plan.available or 0.0)

@@ -1,0 +1,200 @@
+"""Fits or not, how much, how long: the arithmetic, and how it grows."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.base_models.shelf import BUILT_IN_SHELF, ShelfModel, read_shelf
+from app.base_models.transformer_shape import TransformerShape, shape_from_facts
+from app.runs.device_constants import MEASURED_KEY, DeviceConstants
+from app.runs.fit_words import about, fit_sentences, full_sentence, remedies
+from app.runs.outlook import for_any_examples
+from app.runs.planner import Cost, Work, peak_memory, plan, trained_numbers, training_seconds
+from app.workers.device import Device, DeviceFacts, DeviceKind
+
+_SHELF = read_shelf(BUILT_IN_SHELF)
+_SMALL = next(model.measures for model in _SHELF if model.slug == "smollm2-135m")
+_LARGE = next(model.measures for model in _SHELF if model.slug == "qwen3-8b")
+_WORK = Work(row_tokens=200, longest_row=512, examples=100, epochs=2, settings={"rank": 16})
+_USUAL = DeviceConstants.of(None)
+
+
+def _machine(
+    gigabytes: float,
+    kind: DeviceKind = DeviceKind.CPU,
+    measured: dict[str, object] | None = None,
+) -> DeviceFacts:
+    memory = round(gigabytes * 1e9)
+    return DeviceFacts(
+        host="workshop",
+        kind=kind,
+        devices=(Device(id="0", name="The device", memory_bytes=memory),),
+        memory_bytes=memory,
+        ram_bytes=memory,
+        cores=2,
+        measured={MEASURED_KEY: measured} if measured else {},
+    )
+
+
+class TestShapes:
+    @pytest.mark.parametrize("model", _SHELF, ids=lambda model: model.slug)
+    def test_the_shelf_s_measures_give_its_number_of_parameters(self, model: ShelfModel) -> None:
+        shape = model.measures
+        assert shape.counted == pytest.approx(model.parameters, rel=0.005)
+        assert shape.is_derived == (model.shape is None)
+
+    @pytest.mark.parametrize(
+        ("config", "expected"),
+        [
+            (
+                {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+                {"kv_heads": 4, "head_dim": 16, "ffn": 256},
+            ),
+            (
+                {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": None},
+                {"heads": 4, "ffn": 256, "is_gated": False, "is_tied": True},
+            ),
+            (
+                {"text_config": {"hidden_size": 32, "num_hidden_layers": 3, "head_dim": 128}},
+                {"hidden": 32, "layers": 3, "head_dim": 128},
+            ),
+            (
+                {
+                    "hidden_size": 32,
+                    "num_hidden_layers": 1,
+                    "intermediate_size": 500,
+                    "num_experts_per_tok": 2,
+                    "moe_intermediate_size": 40,
+                    "tie_word_embeddings": False,
+                },
+                {"ffn": 80, "is_tied": False},
+            ),
+        ],
+    )
+    def test_many_families_are_read(
+        self, config: dict[str, object], expected: dict[str, object]
+    ) -> None:
+        shape = TransformerShape.from_config(config)
+        assert shape is not None
+        assert {name: getattr(shape, name) for name in expected} == expected
+
+    def test_the_files_decide_what_the_configuration_leaves_open(self) -> None:
+        config = {
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "vocab_size": 1000,
+        }
+        tied = TransformerShape.from_config(config, parameters=64_000 + 2 * 41_000)
+        own_head = TransformerShape.from_config(config, parameters=128_000 + 2 * 41_000)
+        assert tied is not None
+        assert own_head is not None
+        assert (tied.is_tied, own_head.is_tied) == (True, False)
+
+    def test_nonsense_is_no_shape(self) -> None:
+        assert TransformerShape.from_config({}) is None
+        assert TransformerShape.from_config({"hidden_size": "big", "num_hidden_layers": 2}) is None
+
+    def test_unknown_shapes_stand_for_their_size(self) -> None:
+        assert shape_from_facts({}) is None
+        for size in (2_000_000, 300_000_000, 7_000_000_000, 70_000_000_000):
+            shape = shape_from_facts({"parameters": size, "shape": {"hidden": "?"}})
+            assert shape is not None
+            assert shape.is_derived
+            assert shape.counted == pytest.approx(size, rel=0.1)
+
+
+class TestMemory:
+    def test_every_part_is_named_and_adds_up(self) -> None:
+        memory = peak_memory(_SMALL, _WORK, _USUAL)
+        assert set(memory.parts) == set(Cost)
+        assert memory.total == pytest.approx(sum(memory.parts.values()))
+        assert memory.parts[Cost.WEIGHTS] == 4 * 134_515_008
+
+    def test_lora_trains_what_peft_would_count(self) -> None:
+        # 30 layers: rank times inputs and outputs of q, k, v, o, gate, up and down.
+        per_layer = 16 * (2 * 576 + 2 * (576 + 192) + 2 * 576 + 3 * (576 + 1536))
+        assert trained_numbers(_SMALL, _WORK) == 30 * per_layer
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            replace(_WORK, longest_row=1024, tokens_per_micro_batch=16_384),
+            replace(_WORK, examples_per_update=16, tokens_per_micro_batch=16_384),
+            replace(_WORK, settings={"rank": 64}),
+            replace(_WORK, is_full=True),
+        ],
+    )
+    def test_more_work_takes_more(self, more: Work) -> None:
+        assert peak_memory(_SMALL, more, _USUAL).total > peak_memory(_SMALL, _WORK, _USUAL).total
+
+    def test_calculating_twice_saves_most_of_what_is_kept(self) -> None:
+        once = peak_memory(_SMALL, _WORK, _USUAL).parts[Cost.ACTIVATIONS]
+        twice = peak_memory(_SMALL, _WORK, _USUAL, recompute=True).parts[Cost.ACTIVATIONS]
+        assert twice < once / 4
+
+    def test_full_fine_tuning_needs_sixteen_bytes_a_parameter(self) -> None:
+        full = plan(_LARGE, _WORK).full_memory
+        assert full.parts[Cost.WEIGHTS] + full.parts[Cost.TRAINED] == 16 * _LARGE.size
+
+
+class TestTime:
+    def test_it_grows_with_the_work(self) -> None:
+        once = training_seconds(_SMALL, _WORK, _USUAL) - _USUAL.start_seconds
+        twice = training_seconds(_SMALL, replace(_WORK, epochs=4), _USUAL) - _USUAL.start_seconds
+        assert twice == pytest.approx(2 * once)
+
+    def test_twice_the_cores_take_less(self) -> None:
+        slow, fast = _machine(16), _machine(16).model_copy(update={"cores": 16})
+        assert plan(_SMALL, _WORK, fast).seconds < plan(_SMALL, _WORK, slow).seconds
+
+
+class TestFits:
+    @pytest.mark.parametrize(
+        ("shape", "machine", "expected"),
+        [
+            (_SMALL, _machine(16), True),
+            (_SMALL, _machine(1), False),
+            (_LARGE, _machine(16), False),
+            (_LARGE, _machine(80, DeviceKind.CUDA), True),
+        ],
+    )
+    def test_on_a_device(
+        self, shape: TransformerShape, machine: DeviceFacts, *, expected: bool
+    ) -> None:
+        assert plan(shape, _WORK, machine).fits is expected
+
+    def test_the_words(self) -> None:
+        good = for_any_examples(_SMALL, [_machine(64)])
+        assert fit_sentences(good)[0].startswith("Fits on this machine: training needs about ")
+        assert remedies(good) == ""
+        assert full_sentence(good).startswith("Full fine-tuning would need about ")
+        bad = for_any_examples(_LARGE, [_machine(16)])
+        assert fit_sentences(bad)[0].startswith("Too large for this machine")
+        assert "a smaller base model" in remedies(bad)
+        assert "4 bits" not in remedies(bad)
+        card = for_any_examples(_LARGE, [_machine(16, DeviceKind.CUDA)])
+        assert "4 bits" in remedies(card) or card.best.plan.fits_in_small_steps
+
+    def test_several_machines_are_named(self) -> None:
+        both = for_any_examples(_LARGE, [_machine(16), _machine(80, DeviceKind.CUDA)])
+        assert len(fit_sentences(both)) == 2
+        assert all("The device (workshop)" in sentence for sentence in fit_sentences(both))
+        assert both.best.plan.fits
+
+    def test_nobody_is_there(self) -> None:
+        (sentence,) = fit_sentences(for_any_examples(_SMALL, []))
+        assert sentence.startswith("Training needs about ")
+
+    def test_sizes_are_no_more_exact_than_they_are(self) -> None:
+        assert about(1_234_567_890).replace("\N{NO-BREAK SPACE}", " ") == "1.2 GB"
+
+
+def test_what_a_trial_measured_counts() -> None:
+    measured = _USUAL.model_copy(update={"process_bytes": 10e9}).model_dump()
+    trusted = plan(_SMALL, _WORK, _machine(64, measured=measured))
+    assert trusted.is_measured
+    assert trusted.memory.parts[Cost.PROCESS] > 10e9
+    damaged = plan(_SMALL, _WORK, _machine(64, measured={"process_bytes": "much"}))
+    assert not damaged.is_measured
