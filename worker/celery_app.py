@@ -22,6 +22,7 @@ from app.upkeep.sweeper import Sweeper
 from app.workers.repository import report
 from worker.devices import describe
 from worker.lifeline import lifeline
+from worker.spare import spares
 from worker.tasks import register_tasks
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ def _prepare_processes(queue: str) -> None:
         line.enter_pool_process()
         # The parent's connections are the parent's.
         get_engine().dispose(close=False)
+        if queue == RUNS_QUEUE:
+            spares()
 
     signals.worker_process_init.connect(in_pool_process, weak=False)
     signals.worker_ready.connect(lambda **_: sweeper.start(), weak=False)

@@ -31,6 +31,36 @@ _ENVIRONMENT: Final = {
 }
 
 
+def start_training_process(
+    *arguments: str,
+    environment: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    kept_descriptors: tuple[int, ...] = (),
+) -> "subprocess.Popen[bytes]":
+    """Start Python with these arguments, in a session of its own.
+
+    Must be called in a thread that outlives the process, see `dying_with_parent`.
+    """
+    return subprocess.Popen(
+        # It must not outlive the worker that watches it: nobody would count its steps, and
+        # the next worker would start a second one.
+        dying_with_parent([sys.executable, *arguments], signal.SIGKILL),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY_ROOT,
+        env=environment,
+        umask=0o077,
+        start_new_session=True,
+        pass_fds=kept_descriptors,
+    )
+
+
+def training_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return all that a training process knows of its surroundings."""
+    return child_environment(**_ENVIRONMENT, **(extra or {}))
+
+
 class TrainingChild:
     """A training process in a session of its own, whose end nobody has to fear.
 
@@ -43,6 +73,7 @@ class TrainingChild:
         module: the program, which tests replace.
         kept_descriptors: open files that it holds as long as it lives, such as the device's lock.
         environment: what it is told besides, such as which device is its own.
+        process: one that was told all this already; without one, a process is started.
     """
 
     def __init__(
@@ -53,25 +84,16 @@ class TrainingChild:
         module: str = TRAINING_MODULE,
         kept_descriptors: tuple[int, ...] = (),
         environment: Mapping[str, str] | None = None,
+        process: "subprocess.Popen[bytes] | None" = None,
     ) -> None:
-        training = [sys.executable, "-m", module, "--run-folder", str(run_folder)]
-        training += ["--fence", str(fence)]
         self._events: SimpleQueue[AnyChildEvent] = SimpleQueue()
         self._is_gone = False
         self._log = RunLog(run_folder)
         self._log.begin_attempt(fence)
-        self._process = subprocess.Popen(
-            # It must not outlive the worker that watches it: nobody would count its steps, and
-            # the next worker would start a second one.
-            dying_with_parent(training, signal.SIGKILL),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=REPOSITORY_ROOT,
-            env=child_environment(**_ENVIRONMENT, **(environment or {})),
-            umask=0o077,
-            start_new_session=True,
-            pass_fds=kept_descriptors,
+        self._process = process or start_training_process(
+            *("-m", module, "--run-folder", str(run_folder), "--fence", str(fence)),
+            environment=training_environment(environment),
+            kept_descriptors=kept_descriptors,
         )
         self._readers = [
             threading.Thread(target=target, args=(stream,), daemon=True)
@@ -141,23 +163,35 @@ class TrainingChild:
                     self._log.write(f"[tailor] a line that is no event was left out: {error}\n")
 
 
-def kill_stale_child(pid: int, run_id: str, fence: int) -> bool:
+def kill_stale_child(pid: int, started: int | None) -> bool:
     """Kill the training process of an earlier holder, if it is still the same process.
 
     Its worker may be stopped or stuck so that it cannot do it itself.
+
+    Args:
+        pid: of the process.
+        started: what `process_start` said of it; its number may be another's by now.
     """
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\x00")
-    except (OSError, UnicodeDecodeError):
-        return False
-    is_ours = any(part.endswith(f"/{run_id}") for part in command) and str(fence) in command
-    if not is_ours:
+    if started is None or process_start(pid) != started:
         return False
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def process_start(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks since the machine's start.
+
+    With its number it names a process for as long as the machine runs. None if there is none, or
+    elsewhere than on Linux.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def describe_exit(code: int) -> str:

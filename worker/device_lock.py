@@ -23,11 +23,16 @@ _WAIT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who holds the device: a training process, and the claim it works for."""
+    """Who holds the device: a training process, and the claim it works for.
+
+    Attributes:
+        started: when the process was started, which with its number tells it from all others.
+    """
 
     pid: int
     run_id: str
     fence: int
+    started: int | None = None
 
 
 class DeviceLock:

@@ -16,6 +16,7 @@ from worker.child import TRAINING_MODULE, kill_stale_child
 from worker.device_lock import DeviceLock, take_device
 from worker.devices import describe
 from worker.making_room import make_room
+from worker.spare import SpareKeeper
 from worker.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
@@ -27,33 +28,55 @@ def execute_waiting_runs(
     settings: Settings,
     stop_requested: Callable[[], bool],
     child_module: str = TRAINING_MODULE,
+    spares: SpareKeeper | None = None,
 ) -> None:
     """Train what waits. Which run a hint named does not matter: the queue's order does.
 
     Where a machine has several devices, as many processes do this at once, and each takes whatever
     device is free; none belongs to one of them.
+
+    Args:
+        engine: the database.
+        storage: where runs lie.
+        settings: where the chat server is, which may have to make room.
+        stop_requested: whether this worker is to end.
+        child_module: the program that trains, which tests replace.
+        spares: training processes that are ready, if this worker keeps any.
     """
-    while not stop_requested():
-        device = _take_device(engine, storage)
-        if device is None:
-            return
-        try:
-            held = _claim(engine, device.device)
-            is_ours = held is not None and _make_room(
-                engine, storage, settings, held, device.device
-            )
-        except BaseException:
-            # A lock that this process forgot would keep all others from training.
-            device.let_go()
-            raise
-        if held is None:
-            device.let_go()
-            return
-        if not is_ours:
-            device.let_go()
-            continue
-        logger.info("Run %s begins under fence %d.", held.id, held.fence)
-        RunSupervisor(engine, storage, held, stop_requested, child_module).run(device)
+    try:
+        while not stop_requested():
+            if not _execute_next(engine, storage, settings, stop_requested, child_module, spares):
+                return
+    finally:
+        if spares is not None:
+            spares.go_on()
+
+
+def _execute_next(
+    engine: Engine,
+    storage: Storage,
+    settings: Settings,
+    stop_requested: Callable[[], bool],
+    child_module: str,
+    spares: SpareKeeper | None,
+) -> bool:
+    """Train one run; False if nothing waits or no device is free."""
+    device = _take_device(engine, storage)
+    if device is None:
+        return False
+    try:
+        held = _claim(engine, device.device)
+        is_ours = held is not None and _make_room(engine, storage, settings, held, device.device)
+    except BaseException:
+        # A lock that this process forgot would keep all others from training.
+        device.let_go()
+        raise
+    if held is None or not is_ours:
+        device.let_go()
+        return held is not None
+    logger.info("Run %s begins under fence %d.", held.id, held.fence)
+    RunSupervisor(engine, storage, held, stop_requested, child_module, spares).run(device)
+    return True
 
 
 def _claim(engine: Engine, device: OneDevice) -> HeldRun | None:
@@ -111,6 +134,6 @@ def _take(engine: Engine, storage: Storage, device: OneDevice) -> DeviceLock | N
     if still_held:
         return None
     logger.warning("The process of run %s outlived its claim and is ended.", taken.run_id)
-    kill_stale_child(taken.pid, taken.run_id, taken.fence)
+    kill_stale_child(taken.pid, taken.started)
     taken = take_device(storage, device, wait=True)
     return taken if isinstance(taken, DeviceLock) else None

@@ -27,7 +27,7 @@ from app.runs.repository import status_of
 from app.runs.status import IllegalMoveError, RunStatus
 from app.runs.tidying import remove_what_is_no_longer_needed
 from app.storage.folders import Storage
-from worker.child import TRAINING_MODULE, TrainingChild, describe_exit
+from worker.child import TRAINING_MODULE, TrainingChild, describe_exit, process_start
 from worker.device_lock import DeviceLock, LockHolder
 from worker.devices import environment_for
 from worker.promotion import (
@@ -35,6 +35,8 @@ from worker.promotion import (
     check_adapter,
     promote,
 )
+from worker.spare import SpareKeeper
+from worker.training.orders import Order
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class RunSupervisor:
         held: HeldRun,
         stop_requested: Callable[[], bool],
         child_module: str = TRAINING_MODULE,
+        spares: SpareKeeper | None = None,
     ) -> None:
         self._engine = engine
         self._folder = storage.path("runs", held.id)
@@ -64,6 +67,7 @@ class RunSupervisor:
         self._held = held
         self._stop_requested = stop_requested
         self._child_module = child_module
+        self._spares = spares
         self._intake = Intake(RunStatus.STARTING)
         self._result: ResultEvent | None = None
         self._failure: FailureEvent | None = None
@@ -90,15 +94,21 @@ class RunSupervisor:
             logger.exception("Run %s is left as it is.", self._held.id)
 
     def _start_child(self, device: DeviceLock) -> TrainingChild:
+        kept, environment = (device.descriptor,), environment_for(device.device)
+        order = Order(self._folder, self._held.fence)
         try:
             child = TrainingChild(
                 self._folder,
                 self._held.fence,
                 module=self._child_module,
-                kept_descriptors=(device.descriptor,),
-                environment=environment_for(device.device),
+                kept_descriptors=kept,
+                environment=environment,
+                process=self._spares.take(order, kept, environment) if self._spares else None,
             )
-            device.sign(LockHolder(child.pid, self._held.id, self._held.fence))
+            holder = LockHolder(
+                child.pid, self._held.id, self._held.fence, process_start(child.pid)
+            )
+            device.sign(holder)
         finally:
             device.let_go()
         return child

@@ -21,12 +21,15 @@ from app.settings import get_settings
 from app.storage.folders import get_storage
 from worker.lifeline import lifeline
 from worker.run_queue import execute_waiting_runs
+from worker.spare import spares
 
 
 def _execute_runs(run_id: str) -> None:  # noqa: ARG001 (the queue's order decides)
     line = lifeline()
     with line.heeding_sigterm():
-        execute_waiting_runs(get_engine(), get_storage(), get_settings(), line.stop_requested)
+        execute_waiting_runs(
+            get_engine(), get_storage(), get_settings(), line.stop_requested, spares=spares()
+        )
 
 
 def _inspect_import(import_id: str) -> None:

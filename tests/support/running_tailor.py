@@ -37,6 +37,8 @@ class RunningTailor:
             "TAILOR_PORT": str(self.port),
             "TAILOR_INFERENCE_PORT": str(self.inference_port),
             "PYTHONUNBUFFERED": "1",
+            # Each would take seconds of a processor that the tests share.
+            "TAILOR_SPARE_TRAINING_PROCESS": "false",
             **(environment or {}),
         }
         self._output = data_dir.parent / f"{data_dir.name}-up.log"

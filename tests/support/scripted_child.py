@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from worker.training.orders import Order, wait_for_order
+
 SCRIPT_FILE = "script.json"
 _DEFAULTS: dict[str, Any] = {
     "steps": 20,
@@ -192,7 +194,9 @@ class ScriptedRun:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--run-folder", type=Path, required=True)
-    parser.add_argument("--fence", type=int, required=True)
+    parser.add_argument("--run-folder", type=Path)
+    parser.add_argument("--fence", type=int)
+    parser.add_argument("--spare", action="store_true")
     arguments = parser.parse_args()
-    sys.exit(ScriptedRun(arguments.run_folder, arguments.fence).main())
+    order = wait_for_order() if arguments.spare else Order(arguments.run_folder, arguments.fence)
+    sys.exit(ScriptedRun(order.run_folder, order.fence).main() if order else 0)

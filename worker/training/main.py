@@ -3,6 +3,8 @@
 It writes events to standard output as JSON lines and ends with 0 after a result, 3 after a
 failure, 4 after it was asked to stop and has saved. It says its first sentence before it imports
 what takes seconds to import.
+
+With `--spare` in place of both it imports first and then waits to be told what to train.
 """
 
 import argparse
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.training.events import EventWriter
+from worker.training.orders import Order, wait_for_order
 from worker.training.process import keep_memory, share_the_processor, stay_offline
 from worker.training.stopping import StopFlag, StoppedError
 
@@ -22,22 +25,45 @@ STOPPED: Final = 4
 
 
 def main() -> int:
-    """Run, and turn whatever ends the run into an event and an exit code."""
+    """Train what the command line says, or what comes over standard input."""
     parser = argparse.ArgumentParser(description="Train an adapter from a run's folder.")
-    parser.add_argument("--run-folder", type=Path, required=True)
-    parser.add_argument("--fence", type=int, required=True)
+    parser.add_argument("--run-folder", type=Path)
+    parser.add_argument("--fence", type=int)
+    parser.add_argument("--spare", action="store_true", help="wait for both on standard input")
     arguments = parser.parse_args()
     events = EventWriter.on_standard_output()
-    stop = StopFlag()
-    stop.listen()
     stay_offline()
     share_the_processor()
     keep_memory()
+    if not arguments.spare:
+        if arguments.run_folder is None or arguments.fence is None:
+            parser.error("--run-folder and --fence, or --spare")
+        return train(Order(arguments.run_folder, arguments.fence), events)
+    _prepare()
+    order = wait_for_order()
+    return train(order, events) if order else SUCCEEDED
+
+
+def _prepare() -> None:
+    """Import what a training needs. What fails here fails again, and is told, in the training."""
+    try:
+        from worker.training import loop  # noqa: F401
+        from worker.training.warming import warm_up
+
+        warm_up()
+    except Exception as error:  # noqa: BLE001 (a training without preparation is only slower)
+        sys.stderr.write(f"[tailor] a spare process could not prepare itself: {error!r}\n")
+
+
+def train(order: Order, events: EventWriter) -> int:
+    """Run, and turn whatever ends the run into an event and an exit code."""
+    stop = StopFlag()
+    stop.listen()
     events.emit("phase", phase="loading_data", message="Reading your examples")
     try:
         from worker.training.loop import run_training
 
-        run_training(arguments.run_folder.resolve(), arguments.fence, events, stop)
+        run_training(order.run_folder.resolve(), order.fence, events, stop)
     except StoppedError as stopped:
         events.emit("stopped", step=stopped.step)
         return STOPPED
@@ -47,7 +73,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 (the task's boundary: every end becomes an event)
         from worker.training.failures import describe
 
-        free = shutil.disk_usage(arguments.run_folder.parent).free
+        free = shutil.disk_usage(order.run_folder.parent).free
         events.emit("failure", **describe(error, free).as_event())
         return FAILED
     return SUCCEEDED
