@@ -138,8 +138,8 @@ def seconds_to_first_step(engine: Any, storage: Any, examples: int) -> float:  #
         project_id = project_with_examples(session, storage, examples).id
     with transaction(engine) as session:
         project, model = session.get(Project, project_id), session.get(BaseModel, "starter")
-        assert project is not None
-        assert model is not None
+        if project is None or model is None:
+            raise SystemExit("the project or the starter is gone")
         run_id = service.start_run(
             session, storage, project, model, Preset.QUICK, RecipeChoices(), None
         ).id
