@@ -1,9 +1,14 @@
 """The token cache: right, whole, made once, and made anew when anything changed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from tests.support.run_folders import (
     REPOSITORY,
@@ -13,9 +18,14 @@ from tests.support.run_folders import (
     sums,
 )
 from tests.support.tiny_models import MARKED_TEMPLATE, UNMARKED_TEMPLATE, make_tokenizer
+from tests.support.waiting import wait_until
+from tests.support.workers import children_of, is_running
 from worker.training.chat_templates import ChatFormat
 from worker.training.encoders import AnswerEncoder
 from worker.training.examples import data_sha256
+from worker.training.stopping import StoppedError
+from worker.training.token_helpers import encode_with_helpers
+from worker.training.token_shards import plan_shards
 from worker.training.tokens import TokenTables, prepare_tokens
 
 
@@ -67,7 +77,7 @@ def test_the_cache_is_used_again_and_not_when_something_changed(
     assert made(template=UNMARKED_TEMPLATE)[1] != first[1]
     assert made()[1] == first[1]
     inode = index.stat().st_ino
-    (folder / "tokens" / "train" / "ids.bin").write_bytes(b"half")
+    (folder / "tokens" / "train-00000" / "ids.bin").write_bytes(b"half")
     assert made()[0] != inode
     with (folder / "data" / "train.jsonl").open("a") as file:
         file.write(json.dumps(conversation(99, "New", "Yes.")) + "\n")
@@ -107,3 +117,136 @@ def test_memory_does_not_grow_with_the_data(tiny_model: Path, tmp_path: Path) ->
         assert int(output[1]) == count
         grown.append(int(output[0]))
     assert grown[1] < grown[0] + 8
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file of the cache but the times within."""
+    cache = folder / "tokens"
+    return {
+        str(path.relative_to(cache)): path.read_bytes()
+        for path in sorted(cache.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.training.tokens.plan_shards", lambda f: plan_shards(f, 2_000))
+
+
+def many(folder: Path, model: Path, count: int = 120) -> Path:
+    rows = [*sums(count), {"id": 1, "text": "Hello there. " * 90}, *sums(20, first=500)]
+    return make_run_folder(folder, recipe_for(model), rows, sums(15, first=900))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_cache_is_the_same_however_many_make_it(tiny_model: Path, tmp_path: Path) -> None:
+    alone, together = (many(tmp_path / name, tiny_model) for name in ("alone", "together"))
+    shares: list[float] = []
+    chat = ChatFormat(make_tokenizer())
+    tables = [
+        prepare_tokens(
+            folder,
+            chat,
+            AnswerEncoder(chat),
+            64,
+            data_sha256(folder),
+            lambda: None,
+            lambda share, _: shares.append(share),
+            processes,
+        )
+        for folder, processes in ((alone, 1), (together, 2))
+    ]
+    assert len(plan_shards(alone, 2_000)) > 8
+    assert files_of(alone) == files_of(together)
+    ids = [list(table.train.row(i)[0]) for table in tables for i in range(len(table.train))]
+    half = len(ids) // 2
+    assert ids[:half] == ids[half:]
+    assert tables[0].train.counts == tables[1].train.counts
+    assert children_of(os.getpid()) == []
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_what_was_done_before_a_stop_is_gone_on_with(tiny_model: Path, tmp_path: Path) -> None:
+    folder, undisturbed = (many(tmp_path / name, tiny_model) for name in ("stopped", "whole"))
+    prepare(undisturbed)
+    groups = 0
+
+    def stop_after_three() -> None:
+        nonlocal groups
+        groups += 1
+        if groups > 3:
+            raise StoppedError(0)
+
+    chat = ChatFormat(make_tokenizer())
+    with pytest.raises(StoppedError):
+        prepare_tokens(folder, chat, AnswerEncoder(chat), 64, data_sha256(folder), stop_after_three)
+    done = {path.name: path.stat().st_ino for path in (folder / ".tmp-tokens").glob("t*-*")}
+    assert len(done) == 3
+    prepare(folder)
+    kept = {name: (folder / "tokens" / name).stat().st_ino for name in done}
+    assert kept == done
+    assert files_of(folder) == files_of(undisturbed)
+    assert not (folder / ".tmp-tokens").exists()
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_helper_that_dies_is_made_up_for(tiny_model: Path, tmp_path: Path) -> None:
+    folder, undisturbed = (many(tmp_path / name, tiny_model) for name in ("killed", "whole"))
+    prepare(undisturbed)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        for pid in children_of(os.getpid()):
+            if not killed:
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    chat = ChatFormat(make_tokenizer())
+    encoder, digest = AnswerEncoder(chat), data_sha256(folder)
+    prepare_tokens(folder, chat, encoder, 64, digest, kill_one, processes=2)
+    assert killed
+    assert files_of(folder) == files_of(undisturbed)
+
+
+_ENCODE = """
+import sys
+from pathlib import Path
+from tests.support.tiny_models import make_tokenizer
+from worker.training import tokens
+from worker.training.chat_templates import ChatFormat
+from worker.training.encoders import AnswerEncoder
+from worker.training.examples import data_sha256
+from worker.training.token_shards import plan_shards
+tokens.plan_shards = lambda folder: plan_shards(folder, 2_000)
+folder = Path(sys.argv[1])
+chat = ChatFormat(make_tokenizer())
+encoder, digest = AnswerEncoder(chat), data_sha256(folder)
+tokens.prepare_tokens(folder, chat, encoder, 64, digest, lambda: None, processes=2)
+"""
+
+
+def test_helpers_end_with_the_process_that_they_help(tiny_model: Path, tmp_path: Path) -> None:
+    folder = many(tmp_path / "run", tiny_model)
+    process = subprocess.Popen([sys.executable, "-c", _ENCODE, str(folder)], cwd=REPOSITORY)
+    wait_until(lambda: len(children_of(process.pid)) == 2, timeout=60, what="two helpers")
+    helpers = children_of(process.pid)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(map(is_running, helpers)), timeout=5, what="the helpers' end")
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_stop_ends_the_helpers_within_a_second(tiny_model: Path, tmp_path: Path) -> None:
+    folder = many(tmp_path / "run", tiny_model)
+    place = tmp_path / "shards"
+    place.mkdir()
+    asked = time.monotonic()
+
+    def stop() -> None:
+        raise StoppedError(0)
+
+    with pytest.raises(StoppedError):
+        encode_with_helpers(place, folder, plan_shards(folder, 2_000), 64, 2, lambda _: None, stop)
+    assert children_of(os.getpid()) == []
+    assert time.monotonic() - asked < 60

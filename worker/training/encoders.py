@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from worker.training.chat_templates import ChatFormat, EncodedRow
+from worker.training.encoded import Encoded
 from worker.training.examples import Example
 from worker.training.row_lengths import divide_passage, fit_conversation, fit_messages
-from worker.training.tokens import Encoded
 
 
 class AnswerEncoder:

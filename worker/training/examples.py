@@ -53,14 +53,15 @@ def read_examples(path: Path) -> Iterator[Example]:
     """Yield the examples of a file; a file that is not there holds none."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for line in file:
-            if not line.strip():
-                continue
-            yield _example(json.loads(line))
+            if line.strip():
+                yield parse_example(line)
 
 
-def _example(line: dict[str, Any]) -> Example:
+def parse_example(text: bytes) -> Example:
+    """Read one line of a file of examples."""
+    line: dict[str, Any] = json.loads(text)
     messages = line.get("messages") or line.get("prompt") or ()
     return Example(
         messages=tuple(Message(role=turn["role"], content=turn["content"]) for turn in messages),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 
 from worker.training.batches import MicroBatch, lay_out
+from worker.training.encoded import Encoder
 from worker.training.encoders import AnswerEncoder
 from worker.training.objectives.objective import Objective
-from worker.training.tokens import Encoder, TokenTable
+from worker.training.tokens import TokenTable
 
 
 class Answers(Objective):

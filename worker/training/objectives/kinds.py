@@ -22,6 +22,7 @@ from app.runs.recipe import Recipe
 from worker.training import failures
 from worker.training.batches import MicroBatch
 from worker.training.chat_templates import ChatFormat
+from worker.training.encoded import Encoder
 from worker.training.encoders import KindEncoder, encode_texts
 from worker.training.examples import SPLITS, data_file, read_examples
 from worker.training.measured import Measured
@@ -30,7 +31,7 @@ from worker.training.objectives.objective import (
     Objective,
     divide_all,
 )
-from worker.training.tokens import Encoder, TokenTable, TokenTables
+from worker.training.tokens import TokenTable, TokenTables
 
 HEAD: Final = "score"
 
@@ -74,7 +75,7 @@ class Kinds(Objective):
 
     def lay_out(self, table: TokenTable, items: Sequence[int]) -> MicroBatch:
         rows = [table.row(item)[0] for item in items]
-        numbers = torch.from_numpy(table.notes[list(items)])
+        numbers = torch.from_numpy(table.notes[list(items)]).long()
         return self._laid_out(rows, numbers)
 
     def total(self, batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from worker.training.batches import MicroBatch, lay_out
+from worker.training.encoded import Encoder
 from worker.training.encoders import ThumbEncoder
 from worker.training.measured import Measured
 from worker.training.objectives.objective import (
@@ -15,7 +16,7 @@ from worker.training.objectives.objective import (
     summed_by_row,
 )
 from worker.training.objectives.reference import Reference
-from worker.training.tokens import Encoder, TokenTable, TokenTables
+from worker.training.tokens import TokenTable, TokenTables
 
 
 @dataclass(frozen=True)

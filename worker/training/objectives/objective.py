@@ -18,9 +18,10 @@ from transformers import PreTrainedModel
 from app.runs.recipe import Recipe
 from worker.training.batches import MicroBatch, divide
 from worker.training.chat_templates import ChatFormat
+from worker.training.encoded import Encoder
 from worker.training.loss import AnswerLoss
 from worker.training.measured import Measured
-from worker.training.tokens import Encoder, TokenTable, TokenTables
+from worker.training.tokens import TokenTable, TokenTables
 
 _ITEMS_AT_ONCE: Final = 64
 

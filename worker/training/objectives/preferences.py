@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from worker.training.batches import MicroBatch, lay_out_rows
+from worker.training.encoded import Encoder
 from worker.training.encoders import PairEncoder
 from worker.training.measured import Measured
 from worker.training.objectives.objective import Objective, divide_all, summed_by_row
-from worker.training.tokens import Encoder, TokenTable
+from worker.training.tokens import TokenTable
 
 
 @dataclass(frozen=True)
