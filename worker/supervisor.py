@@ -30,6 +30,8 @@ from app.storage.folders import Storage
 from worker.child import TRAINING_MODULE, TrainingChild, describe_exit, process_start
 from worker.device_lock import DeviceLock, LockHolder
 from worker.devices import environment_for
+from worker.kernel_kills import KernelKills
+from worker.memory_notes import MemoryNotes
 from worker.promotion import (
     DamagedAdapterError,
     check_adapter,
@@ -72,6 +74,7 @@ class RunSupervisor:
         self._result: ResultEvent | None = None
         self._failure: FailureEvent | None = None
         self._has_stopped = False
+        self._kernel_kills = KernelKills()
         self._asked_to_stop_at: float | None = None
         self._next_beat = 0.0
         self._next_write = 0.0
@@ -191,8 +194,25 @@ class RunSupervisor:
         elif self._has_stopped or self._asked_to_stop_at is not None:
             message = f"Tailor was stopped for a moment. {holding.GOES_ON}"
             self._insist(lambda session: holding.requeue(session, self._held, message))
+        elif self._kernel_kills.explain(exit_code):
+            self._step_down(exit_code)
         else:
             self._fail(_ended_without_a_word(exit_code))
+
+    def _step_down(self, exit_code: int) -> None:
+        """Let the next attempt begin with less memory, after the kernel ended this one.
+
+        It does not count as a try while there is something left to do without: the way down is
+        short, and each attempt begins below the last.
+        """
+        notes = MemoryNotes.read(self._folder)
+        lower = notes.after_kill()
+        if lower is None:
+            self._fail(_ended_by_the_kernel(exit_code))
+            return
+        lower.write(self._folder)
+        message = f"The machine's memory ran out. It goes on with less at once. {holding.GOES_ON}"
+        self._insist(lambda session: holding.requeue(session, self._held, message))
 
     def _finish(self, result: ResultEvent) -> None:
         try:
@@ -252,6 +272,20 @@ def _ended_without_a_word(exit_code: int) -> FailureEvent:
         next_step="Most often the machine's memory was too small: choose a smaller base model, or "
         "start again when less is going on. The details help the person who runs Tailor.",
         details=f"It ended with {describe_exit(exit_code)}.",
+        permanent=False,
+    )
+
+
+def _ended_by_the_kernel(exit_code: int) -> FailureEvent:
+    return FailureEvent(
+        event="failure",
+        code="out_of_memory",
+        reason="The machine's memory ran out, and the system ended the training. Everything that "
+        "saves memory had been done by then.",
+        next_step="Choose a smaller base model or shorter examples, or start again when less is "
+        "going on on that machine.",
+        details=f"It ended with {describe_exit(exit_code)}, and the kernel counted a kill for want "
+        "of memory.",
         permanent=False,
     )
 

@@ -132,6 +132,21 @@ class LogEvent(ChildEvent):
     message: Sentence
 
 
+class ShareEvent(ChildEvent):
+    """How much of the reading of the examples is done."""
+
+    event: Literal["share"]
+    phase_share: Annotated[float, Field(ge=0, le=1)]
+    seconds_left: Number | None = None
+
+
+class MemoryEvent(ChildEvent):
+    """Memory ran short, and this is what was done about it."""
+
+    event: Literal["memory"]
+    note: Sentence
+
+
 class ResultEvent(ChildEvent):
     event: Literal["result"]
     loss_before: Number | None = None
@@ -167,6 +182,8 @@ class FailureEvent(ChildEvent):
     next_step: Sentence
     details: LongText = ""
     permanent: bool = True
+    fitting_tokens: Count | None = None
+    """How long a row may be so that it fits into memory, where that was found out."""
 
 
 class StoppedEvent(ChildEvent):
@@ -189,6 +206,8 @@ AnyChildEvent = Annotated[
     | SampleEvent
     | CheckpointEvent
     | LogEvent
+    | MemoryEvent
+    | ShareEvent
     | ResultEvent
     | FailureEvent
     | StoppedEvent

@@ -31,6 +31,7 @@ _NO_PROGRESS: Final[dict[str, Any]] = {
     "tokens_per_second": None,
     "seconds_left": None,
     "memory_bytes": None,
+    "phase_share": None,
 }
 
 _UNREADABLE: Final[dict[str, Any]] = {
@@ -159,7 +160,7 @@ def fail(session: Session, held: HeldRun, failure: FailureEvent) -> RunStatus:
         reason = f"{failure.reason} This happened {MAX_ATTEMPTS} times in a row."
         failure = failure.model_copy(update={"reason": reason})
     check_move(run.status, RunStatus.FAILED)
-    values = _NO_PROGRESS | {"failure": failure.model_dump(exclude={"event"})}
+    values = _NO_PROGRESS | {"failure": failure.model_dump(exclude={"event"}, exclude_none=True)}
     return _end(session, run, RunStatus.FAILED, values, failure.reason)
 
 
@@ -195,7 +196,7 @@ def _pause(session: Session, run: Run, failure: FailureEvent) -> RunStatus:
         "status": RunStatus.PAUSED,
         "phase": "paused",
         "phase_message": failure.reason,
-        "failure": failure.model_dump(exclude={"event"}),
+        "failure": failure.model_dump(exclude={"event"}, exclude_none=True),
         "fence": run.fence + 1,
         "attempts": 0,
     }

@@ -59,7 +59,9 @@ def remedy(run: Run) -> Remedy:
                 Way.ADJUST, "Choose smaller steps", _adjusted(run, learning_rate=f"{rate:g}")
             )
         case "out_of_memory":
-            longest = max(_SHORTEST_EXAMPLE, int(recipe.get("max_tokens_per_example", 0)) // 2)
+            half = int(recipe.get("max_tokens_per_example", 0)) // 2
+            fitting = int((run.failure or {}).get("fitting_tokens") or half)
+            longest = max(_SHORTEST_EXAMPLE, fitting)
             return Remedy(
                 Way.ADJUST,
                 "Choose shorter examples",

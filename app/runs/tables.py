@@ -47,6 +47,10 @@ class Run(LeaseMixin, Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     plan: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     """The child's plan event: steps, tokens, examples cut and left out."""
+    memory_note: Mapped[str] = mapped_column(Text, default="")
+    """What was done because memory ran short, in a sentence; empty if it never did."""
+    phase_share: Mapped[float | None]
+    """How much of the reading of the examples is done, from 0 to 1; None outside of it."""
     expected_seconds: Mapped[float | None]
     """How long it was thought to take when it was queued."""
     promise: Mapped[JsonObject | None] = mapped_column(JsonColumn)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ from transformers import AutoModelForCausalLM
 from tests.support.run_folders import conversation, make_run_folder, recipe_for, sums
 from tests.support.tiny_models import KINDS, UNMARKED_TEMPLATE, make_tiny_model
 from tests.support.training_events import prepared_run, train_here
-from worker.training.batches import MicroBatch
-from worker.training.failures import TrainingFailureError, describe
+from worker.training.failures import TrainingFailureError
 from worker.training.model import base_sha256
 
 
@@ -235,55 +233,6 @@ def test_a_slow_model_has_time_for_every_sample(
     answers = run.evaluator.answers()
     assert len(answers) == 3
     assert all(answer.endswith(" …") and len(answer) > 2 for answer in answers), answers
-
-
-Total = Callable[..., torch.Tensor]
-
-
-def too_small_a_memory(total: Total, most_tokens: int) -> Total:
-    """A memory that holds so many tokens, filling included, and runs short beyond."""
-
-    def limited(batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
-        if batch.ids.numel() > most_tokens:
-            raise torch.OutOfMemoryError("out of memory")
-        return total(batch, scale=scale)
-
-    return limited
-
-
-def test_short_memory_is_met_with_ever_smaller_pieces_of_the_same_update(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = recipe_for(tiny_model, epochs=1, tokens_per_micro_batch=512)
-    values, logs = [], []
-    for name in ("enough", "short"):
-        folder = make_run_folder(tmp_path / name, recipe, sums(16), sums(6, first=50))
-        run, events = prepared_run(folder)
-        if name == "short":
-            # The measuring of the base, which comes first, runs short as well as the updates.
-            monkeypatch.setattr(run.objective, "total", too_small_a_memory(run.objective.total, 80))
-        run.train()
-        run.cleanup()
-        values.append(events.only("result") | events.of("metrics")[1]["values"])
-        logs.append([entry["message"] for entry in events.of("log")])
-    assert logs[0] == []
-    assert len(logs[1]) >= 2
-    assert all(message.startswith("Memory ran short") for message in logs[1])
-    for name in ("loss_before", "loss_after", "train_loss", "gradient_norm"):
-        assert values[0][name] == pytest.approx(values[1][name], rel=1e-3)
-
-
-def test_a_memory_too_small_for_a_single_example_ends_the_run_in_a_sentence(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, events = prepared_run(make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(8)))
-    monkeypatch.setattr(run.objective, "total", too_small_a_memory(run.objective.total, 5))
-    with pytest.raises(torch.OutOfMemoryError) as caught:
-        run.train()
-    failure = describe(caught.value, free_bytes=0)
-    assert failure.code == "out_of_memory"
-    assert "memory is too small" in failure.reason
-    assert len(events.of("log")) < 10
 
 
 def test_harmless_settings_of_a_model_do_not_stop_its_training(tmp_path: Path) -> None:

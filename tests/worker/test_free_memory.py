@@ -5,7 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker import free_memory
+from worker import free_memory, kernel_kills
+from worker.kernel_kills import KernelKills
 from worker.making_room import free_memory_bytes
 
 
@@ -37,3 +38,32 @@ def test_the_gpu_that_a_training_would_use_is_asked(
     program.chmod(0o755)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
     assert free_memory_bytes() == 700 * 1024**2
+
+
+def test_the_group_of_a_service_below_the_root_counts(
+    container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (container / "memory.max").write_text("max\n", encoding="ascii")
+    own = container / "system.slice" / "tailor.service"
+    own.mkdir(parents=True)
+    (own / "memory.max").write_text("100000000\n", encoding="ascii")
+    (own / "memory.current").write_text("40000000\n", encoding="ascii")
+    groups = tmp_path / "groups"
+    groups.write_text("0::/system.slice/tailor.service\n", encoding="ascii")
+    monkeypatch.setattr(free_memory, "_OWN_GROUPS", groups)
+    assert free_memory_bytes() == 60_000_000
+
+
+def test_only_a_kill_that_the_kernel_counted_is_taken_for_one_of_its_own(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_kills, "_VMSTAT", container / "no such file")
+    assert KernelKills().explain(-9), "where nobody counts, it is the likeliest reason"
+    count = container / "memory.events"
+    count.write_text("oom 1\noom_kill 1\noom_group_kill 0\n", encoding="ascii")
+    kills = KernelKills()
+    assert not kills.explain(-9)
+    count.write_text("oom 2\noom_kill 2\noom_group_kill 0\n", encoding="ascii")
+    assert kills.explain(-9)
+    assert not kills.explain(-11)
+    assert not kills.explain(0)

@@ -32,6 +32,7 @@ from app.upkeep.sweeper import Sweeper
 from tests.support.outages import Proxy
 from tests.support.runs import attempts, get_run, queue_run
 from tests.support.waiting import wait_until
+from worker.kernel_kills import KernelKills
 from worker.promotion import check_adapter
 from worker.run_queue import execute_waiting_runs
 
@@ -270,6 +271,31 @@ class TestARunThatFails:
         plan = get_run(engine, broken).plan
         assert plan is not None
         assert plan["resumed_from_step"] == 10
+
+    @pytest.mark.parametrize(("fits", "tries"), [(5, 4), (9, 7)])
+    def test_what_the_kernel_ended_for_want_of_memory_goes_on_with_less(
+        self,
+        engine: Engine,
+        storage: Storage,
+        project_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        fits: int,
+        tries: int,
+    ) -> None:
+        monkeypatch.setattr(KernelKills, "explain", lambda _, exit_code: exit_code == -9)
+        run_id = queue_run(engine, storage, project_id, {"lowest_rung": 8, "rung_that_fits": fits})
+        execute(engine, storage)
+        run = get_run(engine, run_id)
+        # From rung 0 to 1, 3 and 7; then 8, the last, which is tried as often as any other fault.
+        assert len(attempts(storage, run_id)) == tries
+        if fits <= 8:
+            assert run.status == RunStatus.SUCCEEDED, run.failure
+            assert run.memory_note == "Rung 7 it is."
+            return
+        assert run.status == RunStatus.FAILED
+        assert run.failure is not None
+        assert run.failure["code"] == "out_of_memory"
+        assert "3 times in a row" in run.failure["reason"]
 
     def test_an_adapter_that_changed_after_it_was_announced_is_no_version(
         self, engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch

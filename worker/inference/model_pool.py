@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from app.base_models.files import UnreadableModelError
+from worker.device_memory import available_bytes, give_back
 from worker.inference.catalogue import BaseReference, Catalogue
 from worker.inference.errors import ChatServerError, model_not_loadable
 from worker.inference.loaded_model import LoadedModel, needed_bytes, pick_device
-from worker.inference.memory import available_bytes, give_back
 
 logger = logging.getLogger(__name__)
 

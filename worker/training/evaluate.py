@@ -78,7 +78,7 @@ class Evaluator:
         with self._asking():
             return self._budget.within(
                 lambda most_tokens: self._objective.measure(
-                    self._tables.validation, most_tokens, self._check_stop
+                    self._tables.validation, most_tokens, self._look
                 )
             )
 
@@ -87,7 +87,7 @@ class Evaluator:
         with self._asking(), self._model.disable_adapter():
             return self._budget.within(
                 lambda most_tokens: self._objective.measure_base(
-                    self._tables, most_tokens, self._check_stop
+                    self._tables, most_tokens, self._look
                 )
             )
 
@@ -115,6 +115,10 @@ class Evaluator:
             return [""] * len(self.samples)
         with self._model.disable_adapter():
             return self.answers()
+
+    def _look(self) -> None:
+        self._check_stop()
+        self._budget.look()
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -8,7 +8,13 @@ from typing import Final
 _DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # Libraries in Rust name the number in words only: "No space left on device (os error 28)".
 _NUMBER_IN_WORDS: Final = re.compile(r"\(os error (\d+)\)")
-_OUT_OF_MEMORY_MARKS: Final = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_OUT_OF_MEMORY_MARKS: Final = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory"),
+    # C++ and the libraries on graphics cards have words of their own.
+    *("bad_alloc", "alloc_failed"),
+    # oneDNN, when it finds no room for its scratch space.
+    *("could not create a primitive", "could not create a memory"),
+)
 _DETAILS_LENGTH: Final = 8000
 
 
@@ -18,10 +24,18 @@ class TrainingFailureError(Exception):
     Attributes:
         code: one of the contract's codes.
         permanent: whether trying again without a change would end the same way.
+        fitting_tokens: how long a row may be so that it fits into memory, if that is what ended it.
     """
 
     def __init__(
-        self, code: str, reason: str, next_step: str, *, details: str = "", permanent: bool = True
+        self,
+        code: str,
+        reason: str,
+        next_step: str,
+        *,
+        details: str = "",
+        permanent: bool = True,
+        fitting_tokens: int = 0,
     ) -> None:
         super().__init__(reason)
         self.code = code
@@ -29,9 +43,12 @@ class TrainingFailureError(Exception):
         self.next_step = next_step
         self.details = details
         self.permanent = permanent
+        self.fitting_tokens = fitting_tokens
 
-    def as_event(self) -> dict[str, str | bool]:
+    def as_event(self) -> dict[str, str | bool | int]:
+        fitting = {"fitting_tokens": self.fitting_tokens} if self.fitting_tokens else {}
         return {
+            **fitting,
             "code": self.code,
             "reason": self.reason,
             "next_step": self.next_step,
@@ -128,12 +145,36 @@ def base_model_refused(name: str, why: str) -> TrainingFailureError:
     )
 
 
-def out_of_memory(details: str) -> TrainingFailureError:
+def out_of_memory(details: str, fitting_tokens: int = 0) -> TrainingFailureError:
+    """The smallest form of the run does not fit.
+
+    Args:
+        details: what the machine said.
+        fitting_tokens: the longest row that was tried and fits; 0 if none is known.
+    """
+    shorter = (
+        f"start again with examples of at most {fitting_tokens:,} tokens: those were tried and fit"
+        if fitting_tokens
+        else "start again with shorter examples"
+    )
     return TrainingFailureError(
         "out_of_memory",
-        "The machine's memory is too small for this base model with these settings.",
-        "Choose a smaller base model, or start again with shorter examples.",
+        "The machine's memory is too small for this base model with these settings, even with "
+        "everything done that saves memory.",
+        f"Choose a smaller base model, or {shorter}.",
         details=details,
+        fitting_tokens=fitting_tokens,
+    )
+
+
+def memory_in_pieces(details: str) -> TrainingFailureError:
+    """What a process freed on its way down may lie in pieces too small to be used again."""
+    return TrainingFailureError(
+        "out_of_memory",
+        "Memory ran short until hardly anything more could be loaded.",
+        "Tailor tries again in a fresh process, with as little at once as there can be.",
+        details=details,
+        permanent=False,
     )
 
 

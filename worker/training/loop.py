@@ -32,6 +32,7 @@ from worker.training.objectives.objective import Surroundings
 from worker.training.plan import TrainingPlan
 from worker.training.precision import NOTEBOOK, Numbers, choose_device
 from worker.training.progress import RunState
+from worker.training.recompute import trial, way_to_recompute
 from worker.training.reports import Reports
 from worker.training.result import save_adapter
 from worker.training.stopping import StopFlag, StoppedError
@@ -142,6 +143,7 @@ class TrainingRun:
         self.objective.begin_update(batches)
         total = 0.0
         for batch in batches:
+            self.budget.look()
             loss = self.objective.total(batch, scale=1.0 / units)
             loss.backward()
             total += float(loss.detach())
@@ -205,6 +207,7 @@ class TrainingRun:
             recipe.max_tokens_per_example,
             recipe.snapshot_sha256,
             self._check_stop,
+            self.reports.share,
         )
         train, held_out = self.tables.train, self.tables.validation
         if len(train) == 0:
@@ -236,7 +239,10 @@ class TrainingRun:
             tables.longest,
             self.state,
             self.numbers.device,
-            self.reports.warn,
+            self.reports,
+            self.run_folder,
+            recompute=way_to_recompute(self.model, self.objective.loss),
+            probe=trial(self.objective.loss, tables.train.rows_per_item, self.optimizer),
         )
         held_out = read_examples(data_file(self.run_folder, "validation"))
         self.evaluator = Evaluator(

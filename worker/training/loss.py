@@ -38,6 +38,10 @@ class AnswerLoss:
         self.is_short = self._short_way_is_right()
         self.packed: PackedDecoder | None = None
 
+    @property
+    def device(self) -> torch.device:
+        return self._head.weight.device  # type: ignore[no-any-return]
+
     def try_packed(self) -> None:
         """Leave out the filling from here on, if that gives the same. The model is complete now."""
         self.packed = PackedDecoder.of(self._model) if self.is_short else None

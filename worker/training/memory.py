@@ -1,19 +1,56 @@
-"""When memory runs short, less is read at once; what is learned stays the same.
+"""When memory runs short, the run goes down a ladder; what is learned stays the same.
 
-An update's gradient is a sum over micro-batches, and so is the held-out loss. Smaller micro-batches
-give the same sums and need less memory, so a run that does not fit goes on with half as much at
-once, and half of that, until each row stands alone.
+1. Half as many tokens go through the model at once, and half of that, until each row stands alone.
+   An update's gradient is a sum over micro-batches, and so is the held-out loss: smaller ones give
+   the same sums.
+2. Activations are calculated twice instead of being kept (`recompute.py`), to the same bits.
+
+Below that nothing is left, and the run ends with what would fit. A processor's memory is looked at
+before each micro-batch, because there the kernel gives no error: it ends the process.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
 
 import torch
 
+from worker.device_memory import give_back
+from worker.free_memory import free_ram_bytes, total_ram_bytes
+from worker.memory_notes import MemoryNotes
 from worker.training import failures
 from worker.training.progress import RunState
 
 T = TypeVar("T")
+
+# A look reads a dozen files of the kernel, which takes a millisecond or two.
+_SECONDS_BETWEEN_LOOKS: Final = 0.5
+# So much stays free for everyone: the less there is in all, the less of it.
+_RESERVE_BYTES: Final = 256 * 1024**2
+_RESERVE_SHARE: Final = 1 / 16
+_SHORTEST_ROW: Final = 32
+
+LESS_AT_ONCE: Final = (
+    "Memory ran short, so less is read at once. What is learned stays the same; it only takes "
+    "longer."
+)
+CALCULATED_TWICE: Final = (
+    "Memory ran short, so the examples are read one by one and a part of the calculation is done "
+    "twice instead of being kept. What is learned stays the same; it takes longer, by a third or "
+    "more."
+)
+
+
+class MemoryReports(Protocol):
+    """Who is told what was done."""
+
+    def memory(self, note: str) -> None: ...
+
+
+class _ShortMemoryError(MemoryError):
+    """The memory of the machine is all but used up; the kernel would end the process soon."""
 
 
 class MemoryBudget:
@@ -21,53 +58,146 @@ class MemoryBudget:
 
     Args:
         most_tokens: what the recipe allows, padding included.
-        longest_row: tokens of the longest row; below it nothing more can be divided.
-        state: remembers the halvings, so that a run that goes on does not run short again.
+        longest_item: tokens of the largest item; below it nothing more can be divided.
+        state: remembers the rung, so that a run that goes on does not run short again.
         device: where the memory is.
-        warn: is told in a sentence when less is read from here on.
+        reports: is told in a sentence what is done from here on.
+        run_folder: keeps the rung for an attempt after this one.
+        recompute: makes the model keep less; None where the model cannot.
+        probe: goes through the model, forward and back, with one item whose rows have so many
+            tokens.
     """
 
     def __init__(
         self,
         most_tokens: int,
-        longest_row: int,
+        longest_item: int,
         state: RunState,
         device: torch.device,
-        warn: Callable[[str], None],
+        reports: MemoryReports,
+        run_folder: Path,
+        *,
+        recompute: Callable[[], None] | None = None,
+        probe: Callable[[int], None] | None = None,
     ) -> None:
         self._most_tokens = most_tokens
-        self._longest_row = longest_row
+        self._longest_item = longest_item
         self._state = state
         self._device = device
-        self._warn = warn
+        self._reports = reports
+        self._folder = run_folder
+        self._recompute = recompute
+        self._probe = probe
+        self._halvings = sum(1 for _ in _halvings(most_tokens, longest_item))
+        self._lowest = self._halvings + (recompute is not None)
+        self._next_look = 0.0
+        self._told = ""
+        self._begin()
 
     @property
     def tokens(self) -> int:
-        return self._most_tokens >> self._state.memory_halvings
+        return self._most_tokens >> min(self._state.memory_rung, self._halvings)
+
+    @property
+    def recomputes(self) -> bool:
+        return self._state.memory_rung > self._halvings
 
     def within(self, work: Callable[[int], T]) -> T:
-        """Do a piece of work that can begin anew, with fewer tokens at once where memory is short.
+        """Do a piece of work that can begin anew, with less memory where memory is short.
 
         Args:
             work: is given the tokens that may go through the model at once.
 
         Raises:
-            Exception: what the work raised, if it was something else or nothing is left to divide.
+            TrainingFailureError: if nothing is left to do without: once so that a fresh process
+                tries the smallest form from its beginning, then for good, with what would fit.
         """
+        # What is begun anew must draw the random numbers of the first attempt.
+        random = self._random_state()
         while True:
             try:
                 return work(self.tokens)
             except (RuntimeError, MemoryError) as error:
-                if not failures.is_out_of_memory(error) or self.tokens <= self._longest_row:
+                if not failures.is_out_of_memory(error):
                     raise
+                details = str(error)
             # Outside of the handler: what the failed attempt held is free only now.
-            self._halve()
+            give_back()
+            if self._state.memory_rung >= self._lowest:
+                if self._begun_at < self._lowest:
+                    raise failures.memory_in_pieces(details)
+                raise failures.out_of_memory(details, self._longest_that_fits())
+            self._go_down()
+            self._restore(random)
 
-    def _halve(self) -> None:
-        self._state.memory_halvings += 1
+    def look(self) -> None:
+        """Go down before the kernel ends the process. Called between micro-batches.
+
+        Raises:
+            MemoryError: for `within`, if hardly any memory is left and something can be done.
+        """
+        if self._device.type != "cpu" or self._state.memory_rung >= self._lowest:
+            return
+        moment = time.monotonic()
+        if moment < self._next_look:
+            return
+        self._next_look = moment + _SECONDS_BETWEEN_LOOKS
+        free = free_ram_bytes()
+        if free < min(_RESERVE_BYTES, total_ram_bytes() * _RESERVE_SHARE):
+            raise _ShortMemoryError(f"out of memory soon: {free:,} bytes are free")
+
+    def _begin(self) -> None:
+        """Take up what an earlier attempt found out, and leave word for a later one."""
+        notes = MemoryNotes.read(self._folder)
+        self._state.memory_rung = min(self._lowest, max(self._state.memory_rung, notes.rung))
+        self._begun_at = self._state.memory_rung
+        replace(notes, rung=self._state.memory_rung, lowest=self._lowest).write(self._folder)
+        self._apply()
+
+    def _go_down(self) -> None:
+        self._state.memory_rung += 1
+        notes = MemoryNotes.read(self._folder)
+        replace(notes, rung=self._state.memory_rung, lowest=self._lowest).write(self._folder)
+        self._apply()
+
+    def _apply(self) -> None:
+        if self._state.memory_rung == 0:
+            return
+        if self.recomputes and self._recompute is not None:
+            self._recompute()
+        note = CALCULATED_TWICE if self.recomputes else LESS_AT_ONCE
+        if note != self._told:
+            self._told = note
+            self._reports.memory(note)
+
+    def _random_state(self) -> list[torch.Tensor]:
+        states = [torch.get_rng_state()]
         if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._warn(
-            "Memory ran short, so less is read at once from here on. What is learned stays the "
-            "same; it only takes longer."
-        )
+            states.append(torch.cuda.get_rng_state(self._device))
+        return states
+
+    def _restore(self, states: list[torch.Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], self._device)
+
+    def _longest_that_fits(self) -> int:
+        """Try ever shorter rows, and return the tokens of the first that fits; 0 if none does."""
+        length = self._longest_item // 2
+        while self._probe is not None and length >= _SHORTEST_ROW:
+            try:
+                self._probe(length)
+            except (RuntimeError, MemoryError) as error:
+                if not failures.is_out_of_memory(error):
+                    raise
+            else:
+                return length
+            give_back()
+            length //= 2
+        return 0
+
+
+def _halvings(most_tokens: int, longest_item: int) -> Iterator[int]:
+    while most_tokens > longest_item:
+        most_tokens //= 2
+        yield most_tokens

@@ -30,7 +30,7 @@ class RunState:
         right_before: the share of held-out items that the base model gets right, if any can be.
         best_right: the same of the best state.
         best_confusion: of the best state, [kind, taken for, how often] each.
-        memory_halvings: how often memory ran short, each of which halved the micro-batches.
+        memory_rung: how far the run went down because memory ran short, see memory.py.
     """
 
     step: int = 0
@@ -55,7 +55,7 @@ class RunState:
     best_right: float | None = None
     best_confusion: list[list[int]] = field(default_factory=list)
     peak_memory_bytes: int = 0
-    memory_halvings: int = 0
+    memory_rung: int = 0
     base_answers: list[str] = field(default_factory=list)
 
     def count_update(self, loss: float, answers: int, tokens: int, seconds: float) -> None:

@@ -22,11 +22,19 @@ class Reports:
     def phase(self, phase: str, message: str) -> None:
         self._events.emit("phase", phase=phase, message=message)
 
+    def share(self, share: float, seconds_left: float | None) -> None:
+        """Say how much of the reading of the examples is done, from 0 to 1."""
+        self._events.emit("share", phase_share=share, seconds_left=seconds_left)
+
     def inform(self, message: str) -> None:
         self._events.emit("log", level="info", message=message)
 
     def warn(self, message: str) -> None:
         self._events.emit("log", level="warning", message=message)
+
+    def memory(self, note: str) -> None:
+        """Say what was done because memory ran short; it stands on the page from here on."""
+        self._events.emit("memory", note=note)
 
     def begin_anew(self, reason: str) -> None:
         """Say that nothing of what was said so far counts any longer."""

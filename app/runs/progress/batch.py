@@ -12,6 +12,7 @@ from app.runs.child_events import (
     AnyChildEvent,
     CheckpointEvent,
     LogEvent,
+    MemoryEvent,
     MetricsEvent,
     Phase,
     PhaseEvent,
@@ -19,6 +20,7 @@ from app.runs.child_events import (
     ProgressEvent,
     RestartedEvent,
     SampleEvent,
+    ShareEvent,
 )
 from app.runs.status import RunStatus, check_move
 
@@ -77,7 +79,7 @@ class Intake:
                     "step": event.resumed_from_step,
                 }
                 self._remember("plan", plan)
-            case ProgressEvent():
+            case ProgressEvent() | ShareEvent():
                 self.batch.values |= event.model_dump(exclude={"event"})
             case MetricsEvent():
                 for name, value in event.values.items():
@@ -96,8 +98,8 @@ class Intake:
                     left_out=self.batch.left_out,
                     begins_anew=True,
                 )
-            case LogEvent():
-                self._remember("log", event.model_dump(exclude={"event"}))
+            case LogEvent() | MemoryEvent():
+                self._take_words(event)
             case _:
                 return
 
@@ -132,8 +134,15 @@ class Intake:
             "status": status,
             "phase": event.phase.value,
             "phase_message": event.message,
+            "phase_share": None,
         }
         self._remember("phase", {"phase": event.phase.value, "message": event.message})
+
+    def _take_words(self, event: LogEvent | MemoryEvent) -> None:
+        if isinstance(event, MemoryEvent):
+            self.batch.values["memory_note"] = event.note
+            event = LogEvent(event="log", level="warning", message=event.note)
+        self._remember("log", event.model_dump(exclude={"event"}))
 
     def _remember(self, kind: str, payload: dict[str, Any]) -> None:
         if len(self.batch.events) < _MOST_EVENTS:

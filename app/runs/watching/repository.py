@@ -25,6 +25,7 @@ class RunState:
     tokens_per_second: float | None
     seconds_left: float | None
     memory_bytes: int | None
+    phase_share: float | None
 
 
 def run_states(session: Session, run_ids: Collection[str]) -> list[RunState]:
@@ -38,6 +39,7 @@ def run_states(session: Session, run_ids: Collection[str]) -> list[RunState]:
             Run.tokens_per_second,
             Run.seconds_left,
             Run.memory_bytes,
+            Run.phase_share,
         ).where(Run.id.in_(run_ids))
     )
     return [RunState(*row) for row in rows]

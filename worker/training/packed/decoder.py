@@ -34,10 +34,14 @@ class PackedDecoder:
 
     Args:
         model: the decoder of a causal model, as transformers made it, with adapters on its layers.
+
+    Attributes:
+        recomputes: whether layers keep nothing but what went into them, see `recompute.py`.
     """
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 (transformers' models share no type)
         self._model = model
+        self.recomputes = False
         self._layers = [_layer(layer) for layer in model.layers]
 
     @classmethod
@@ -60,7 +64,7 @@ class PackedDecoder:
         x: torch.Tensor = self._model.embed_tokens(ids)
         rotation = Rotation.of(*self._model.rotary_emb(x[None], stream.positions[None]))
         for layer in self._layers:
-            x = layer(x, stream, rotation)
+            x = layer(x, stream, rotation, recomputes=self.recomputes)
         result: torch.Tensor = self._model.norm(x)
         return result
 

@@ -182,9 +182,19 @@ class Layer:
         parts = (self.attention.inputs, self.attention.output, self.mlp.inputs, self.mlp.output)
         return [parameter for part in parts for parameter in part.parameters()]
 
-    def __call__(self, x: torch.Tensor, stream: Stream, rotation: Rotation) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, stream: Stream, rotation: Rotation
+    ) -> tuple[torch.Tensor, Any, Any]:
+        """Return the layer's output, and what its two parts keep for the way back."""
+        middle, of_attention = self.attention.forward(x, stream, rotation)
+        y, of_mlp = self.mlp.forward(middle)
+        return y, of_attention, of_mlp
+
+    def __call__(
+        self, x: torch.Tensor, stream: Stream, rotation: Rotation, *, recomputes: bool = False
+    ) -> torch.Tensor:
         apply: Any = _LayerFunction.apply
-        result: torch.Tensor = apply(x, self, stream, rotation, *self.parameters())
+        result: torch.Tensor = apply(x, self, stream, rotation, recomputes, *self.parameters())
         return result
 
 
@@ -196,26 +206,30 @@ class _LayerFunction(torch.autograd.Function):
         layer: Layer,
         stream: Stream,
         rotation: Rotation,
+        recomputes: bool,  # noqa: FBT001 (torch's functions know no keywords)
         *parameters: torch.Tensor,  # noqa: ARG004 (the layer knows them; torch must see them)
     ) -> torch.Tensor:
-        middle, of_attention = layer.attention.forward(x, stream, rotation)
-        y, of_mlp = layer.mlp.forward(middle)
+        y, of_attention, of_mlp = layer.forward(x, stream, rotation)
         if any(ctx.needs_input_grad):
             ctx.layer, ctx.stream, ctx.rotation = layer, stream, rotation
-            ctx.kept = (of_attention, of_mlp)
+            ctx.input = x if recomputes else None
+            ctx.kept = None if recomputes else (of_attention, of_mlp)
         return y
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
+        layer: Layer = ctx.layer
+        if ctx.input is not None:
+            _, *ctx.kept = layer.forward(ctx.input, ctx.stream, ctx.rotation)
+            ctx.input = None
         # Taken away, so that the memory of each layer is free as soon as it is done with.
         (of_attention, of_mlp), ctx.kept = ctx.kept, None
-        layer: Layer = ctx.layer
         middle, of_mlp_gradients = layer.mlp.backward(upstream, of_mlp)
         del of_mlp
         x_slope, gradients = layer.attention.backward(
             middle, of_attention, ctx.stream, ctx.rotation, wants_input=ctx.needs_input_grad[0]
         )
-        return x_slope, None, None, None, *gradients, *of_mlp_gradients
+        return x_slope, None, None, None, None, *gradients, *of_mlp_gradients
 
 
 def _required(slope: torch.Tensor | None) -> torch.Tensor:

@@ -1,0 +1,205 @@
+"""Memory that runs short: the run goes down the ladder, rung by rung, and learns the same."""
+
+import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.run_folders import make_run_folder, recipe_for, start_child, sums
+from tests.support.tiny_models import KINDS, make_tiny_model
+from tests.support.training_events import RecordedEvents, prepared_run
+from worker.memory_notes import MemoryNotes
+from worker.training.batches import MicroBatch
+from worker.training.failures import TrainingFailureError
+from worker.training.loop import TrainingRun
+from worker.training.memory import CALCULATED_TWICE, LESS_AT_ONCE
+from worker.training.recompute import recompute_activations
+
+Total = Callable[..., torch.Tensor]
+
+
+def a_memory(run: TrainingRun, monkeypatch: pytest.MonkeyPatch, most: int, kept_twice: int) -> None:
+    """A memory for so many tokens at once, and for other ones once activations are not kept."""
+
+    def limited(total: Total) -> Total:
+        def total_within(batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
+            room = kept_twice if run.budget.recomputes else most
+            if torch.is_grad_enabled() and batch.ids.numel() > room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return total(batch, scale)
+
+        return total_within
+
+    monkeypatch.setattr(run.objective.loss, "total", limited(run.objective.loss.total))
+
+
+def adapter_of(run: TrainingRun, events: RecordedEvents) -> str:
+    """Train to the end, and return the SHA-256 of what was learned."""
+    run.train()
+    run.cleanup()
+    return str(events.only("result")["adapter_sha256"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_activations_calculated_twice_give_the_same_gradients_to_the_bit(
+    kind: str, tmp_path: Path
+) -> None:
+    base = make_tiny_model(tmp_path / "base", kind)
+    # Dropout draws random numbers: the second time they must be the first time's.
+    for dropout in (0.0, 0.1):
+        gradients = []
+        for twice in (False, True):
+            recipe = recipe_for(base, method_settings={"rank": 4, "alpha": 8, "dropout": dropout})
+            folder = make_run_folder(tmp_path / f"{dropout} {twice}", recipe, sums(8))
+            run, _ = prepared_run(folder)
+            for name, weight in run.weights.items():
+                if "lora_B" in name:
+                    torch.nn.init.constant_(weight, 0.01)
+            if twice:
+                recompute_activations(run.model, run.objective.loss)
+            run._add_up_gradients([0, 1, 2, 3], 4096)  # noqa: SLF001 (its gradients are asked for)
+            gradients.append({n: w.grad for n, w in run.weights.items() if w.grad is not None})
+        assert gradients[0].keys() == gradients[1].keys()
+        assert len(gradients[0]) >= 8
+        for name, gradient in gradients[0].items():
+            assert torch.equal(gradient, gradients[1][name]), (kind, dropout, name)
+
+
+def test_activations_that_are_not_kept_take_no_memory(tmp_path: Path) -> None:
+    kept = []
+    base = make_tiny_model(tmp_path / "base")
+    for twice in (False, True):
+        folder = make_run_folder(tmp_path / str(twice), recipe_for(base), sums(8))
+        run, _ = prepared_run(folder)
+        if twice:
+            recompute_activations(run.model, run.objective.loss)
+        sizes: list[int] = []
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            ids = torch.zeros(4, 64, dtype=torch.long)
+            hidden = run.model.get_base_model().base_model(input_ids=ids, use_cache=False)[0]
+        kept.append(sum(sizes))
+        hidden.sum().backward()
+    assert kept[1] < kept[0] / 4
+
+
+def test_the_last_rung_changes_nothing_that_is_learned(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where rows stand alone already, calculating twice is all there is, and bits stay the same."""
+    settings = {"rank": 4, "alpha": 8, "dropout": 0.1}
+    recipe = recipe_for(tiny_model, method_settings=settings, tokens_per_micro_batch=64, epochs=3)
+    train, held_out = sums(12), sums(5, first=50)
+    enough, events = prepared_run(make_run_folder(tmp_path / "enough", recipe, train, held_out))
+    enough.budget._halvings = 0  # noqa: SLF001 (both runs divide alike)
+    expected = adapter_of(enough, events)
+    short, events = prepared_run(make_run_folder(tmp_path / "short", recipe, train, held_out))
+    short.budget._halvings, short.budget._lowest = 0, 1  # noqa: SLF001
+    a_memory(short, monkeypatch, most=40, kept_twice=1000)
+    assert adapter_of(short, events) == expected
+    assert [event["note"] for event in events.of("memory")] == [CALCULATED_TWICE]
+
+
+def test_each_rung_in_its_turn_and_what_is_said(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=1, tokens_per_micro_batch=512)
+    values = []
+    for name in ("enough", "short"):
+        folder = make_run_folder(tmp_path / name, recipe, sums(16), sums(6, first=50))
+        run, events = prepared_run(folder)
+        if name == "short":
+            longest = int(run.tables.train.lengths.max())
+            a_memory(run, monkeypatch, most=longest - 1, kept_twice=longest)
+        run.train()
+        run.cleanup()
+        values.append(events.only("result") | events.of("metrics")[1]["values"])
+    assert [event["note"] for event in events.of("memory")] == [LESS_AT_ONCE, CALCULATED_TWICE]
+    for value in ("loss_before", "loss_after", "train_loss", "gradient_norm"):
+        assert values[0][value] == pytest.approx(values[1][value], rel=1e-3), value
+    # An attempt after this one begins where this one ended.
+    notes = MemoryNotes.read(folder)
+    assert notes.rung == notes.lowest
+    again, events = prepared_run(folder, fence=2)
+    assert again.budget.recomputes
+    assert [event["note"] for event in events.of("memory")] == [CALCULATED_TWICE]
+
+
+def test_the_smallest_form_that_does_not_fit_ends_the_run_with_what_would(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*sums(8), {"id": 9, "text": "Hello there. " * 60}]
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), rows)
+    run, events = prepared_run(folder)
+    longest = int(run.tables.train.lengths.max())
+    a_memory(run, monkeypatch, most=50, kept_twice=70)
+    with pytest.raises(TrainingFailureError) as caught:
+        run.train()
+    # Not yet for good: what was freed on the way down may be of no use to this process.
+    assert not caught.value.permanent
+    assert len(events.of("memory")) == 2
+    run, events = prepared_run(folder, fence=2)
+    a_memory(run, monkeypatch, most=50, kept_twice=70)
+    with pytest.raises(TrainingFailureError) as caught:
+        run.train()
+    failure = caught.value
+    assert failure.permanent
+    assert failure.code == "out_of_memory"
+    assert failure.fitting_tokens == next(n for n in (longest >> k for k in range(1, 9)) if n <= 70)
+    assert f"at most {failure.fitting_tokens:,} tokens" in failure.next_step
+    assert "smaller base model" in failure.next_step
+
+
+def test_memory_is_looked_at_before_the_kernel_ends_the_process(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=1, tokens_per_micro_batch=512)
+    run, events = prepared_run(make_run_folder(tmp_path / "run", recipe, sums(16)))
+    monkeypatch.setattr("worker.training.memory._SECONDS_BETWEEN_LOOKS", 0.0)
+    free = iter([10**9, 10**9, 1000, 10**9])
+    monkeypatch.setattr("worker.training.memory.free_ram_bytes", lambda: next(free, 10**9))
+    run.train()
+    assert run.state.memory_rung == 1
+    assert [event["note"] for event in events.of("memory")] == [LESS_AT_ONCE]
+
+
+def test_a_process_with_really_little_memory_goes_down_and_finishes(tmp_path: Path) -> None:
+    """The kernel refuses it what it asks for beyond; which words torch has for that is its own."""
+    rows = [{"id": i, "text": f"Hello there {i}. " * 300} for i in range(72)]
+    recipe = recipe_for(
+        make_tiny_model(tmp_path / "base"),
+        epochs=1,
+        tokens_per_micro_batch=262_144,
+        examples_per_update=512,
+        max_tokens_per_example=512,
+    )
+    folder = make_run_folder(tmp_path / "run", recipe, rows)
+    events: list[dict[str, Any]] = [{}]
+    # What was refused may leave the memory in pieces; then a fresh process has a second try.
+    for fence in (1, 2):
+        with start_child(folder, fence) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                events.append(json.loads(line))
+                if events[-1]["event"] == "plan":
+                    limit = _data_bytes(child.pid) + 150 * 1024**2
+                    resource.prlimit(child.pid, resource.RLIMIT_DATA, (limit, limit))
+        if events[-1]["event"] == "result":
+            break
+        assert not events[-1]["permanent"], events[-1]
+    assert events[-1]["event"] == "result", events[-1]
+    assert any(event.get("note") in {LESS_AT_ONCE, CALCULATED_TWICE} for event in events)
+    assert MemoryNotes.read(folder).rung >= 1
+
+
+def _data_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmData:")[2].split()[0]) * 1024
