@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         description="true: an idle worker keeps one training process that has loaded its "
         "libraries, so that trainings begin seconds sooner. It holds about 300 MB.",
     )
+    measure_machine: bool = Field(
+        default=True,
+        description="Measure once, when nothing waits, how fast a worker's machine trains and what "
+        "memory it takes; without it, times and sizes are foretold from what is usual.",
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     @field_validator("model_folders", mode="before")

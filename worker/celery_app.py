@@ -20,6 +20,7 @@ from app.settings import SettingsError, get_settings
 from app.storage.folders import get_storage
 from app.upkeep.sweeper import Sweeper
 from app.workers.repository import report
+from worker.device_trials import DeviceTrials
 from worker.devices import describe
 from worker.lifeline import lifeline
 from worker.spare import spares
@@ -74,8 +75,13 @@ def _prepare_processes(queue: str) -> None:
     line = lifeline()
     name = f"{owner_name()}/{queue}"
 
+    trials = DeviceTrials(get_storage())
+
     def announce(session: Session) -> None:
-        report(session, name, queue, describe(get_storage()) if queue == RUNS_QUEUE else None)
+        trains = queue == RUNS_QUEUE
+        report(session, name, queue, describe(get_storage()) if trains else None)
+        if trains and get_settings().measure_machine:
+            trials.look(session)
 
     sweeper = Sweeper(get_engine(), get_storage(), announce=announce)
     # A process that is forked in the middle of a sweep would inherit its locks, taken for ever.

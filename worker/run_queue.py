@@ -14,6 +14,7 @@ from app.storage.folders import Storage
 from app.workers.device import OneDevice
 from worker.child import TRAINING_MODULE, kill_stale_child
 from worker.device_lock import DeviceLock, take_device
+from worker.device_trials import end_trial
 from worker.devices import describe
 from worker.making_room import make_room
 from worker.spare import SpareKeeper
@@ -74,6 +75,7 @@ def _execute_next(
     if held is None or not is_ours:
         device.let_go()
         return held is not None
+    end_trial(storage)
     logger.info("Run %s begins under fence %d.", held.id, held.fence)
     RunSupervisor(engine, storage, held, stop_requested, child_module, spares).run(device)
     return True

@@ -83,6 +83,12 @@ def lock_expired(session: Session, run_id: str) -> Run | None:
     )
 
 
+def is_any_unfinished(session: Session) -> bool:
+    """Say whether a run waits or is worked on."""
+    query = select(Run.id).where(Run.status.in_((*ACTIVE, RunStatus.QUEUED))).limit(1)
+    return session.scalar(query) is not None
+
+
 def lengths(session: Session, project_id: str, sample: int = 1000) -> tuple[float, int]:
     """Return the characters of an example: on average, and the most, of the project's first."""
     first = (

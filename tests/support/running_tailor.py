@@ -39,6 +39,7 @@ class RunningTailor:
             "PYTHONUNBUFFERED": "1",
             # Each would take seconds of a processor that the tests share.
             "TAILOR_SPARE_TRAINING_PROCESS": "false",
+            "TAILOR_MEASURE_MACHINE": "false",
             **(environment or {}),
         }
         self._output = data_dir.parent / f"{data_dir.name}-up.log"

@@ -43,6 +43,7 @@ class CeleryWorker:
                 stderr=log,
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("TAILOR_")},
+                    "TAILOR_MEASURE_MACHINE": "false",
                     **self._environment,
                 },
                 start_new_session=True,
