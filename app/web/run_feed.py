@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.7
 _RIGHTS_SECONDS: Final = 10.0
 _EVENTS_AT_ONCE: Final = 500
+_SECONDS_KEPT_FOR_EACH: Final = 0.001
+_LONGEST_KEPT_SECONDS: Final = 5.0
 
 
 @dataclass(eq=False)
@@ -66,6 +68,7 @@ class RunFeed:
         self._changed = threading.Condition()
         self._stopped = False
         self._next_rights = 0.0
+        self._places = _Places()
         self._thread = threading.Thread(target=self._run, name="run-feed", daemon=True)
 
     def start(self) -> None:
@@ -103,7 +106,7 @@ class RunFeed:
                 watchers = self._check_rights(session, watchers)
                 self._next_rights = time.monotonic() + _RIGHTS_SECONDS
             states = run_states(session, {watcher.run_id for watcher in watchers})
-            places = _places(session, states)
+            places = self._places.of(session, states)
             by_run = defaultdict(list)
             for watcher in watchers:
                 by_run[watcher.run_id].append(watcher)
@@ -198,12 +201,29 @@ class RunFeed:
                 self._changed.wait_for(lambda: self._stopped, timeout=_LOOK_SECONDS)
 
 
-def _places(session: Session, states: Collection[RunState]) -> dict[str, QueuePlace]:
-    """Return where the waiting ones among these runs stand; asks only if there are any."""
-    waiting = [state.run_id for state in states if state.status == RunStatus.QUEUED]
-    if not waiting:
-        return {}
-    return places_in_queue(session, waiting)
+class _Places:
+    """Where waiting runs stand, kept for a while where the queue is long.
+
+    Playing ten thousand runs forward takes a sixth of a second, so an answer is kept the longer the
+    more stand before those who ask: short queues are told as they are, and long ones cost little.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, QueuePlace] = {}
+        self._asked_for: frozenset[str] = frozenset()
+        self._good_until = 0.0
+
+    def of(self, session: Session, states: Collection[RunState]) -> dict[str, QueuePlace]:
+        """Return where the waiting ones among these runs stand; asks only if there are any."""
+        waiting = frozenset(state.run_id for state in states if state.status == RunStatus.QUEUED)
+        if not waiting:
+            return {}
+        if time.monotonic() >= self._good_until or not waiting <= self._asked_for:
+            self._known, self._asked_for = places_in_queue(session, waiting), waiting
+            depth = max((place.ahead for place in self._known.values()), default=0)
+            kept = min(depth * _SECONDS_KEPT_FOR_EACH, _LONGEST_KEPT_SECONDS)
+            self._good_until = time.monotonic() + kept
+        return self._known
 
 
 def _send_events(news: Collection[RunEvent], watchers: Collection[Watcher]) -> None:

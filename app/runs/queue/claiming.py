@@ -10,7 +10,7 @@ from app.leases.repository import claim
 from app.runs.queue import repository, turns
 from app.runs.queue.forecast import NOBODY_HELD, People
 from app.runs.queue.hints import wake_workers
-from app.runs.queue.limits import WEEK_SECONDS, hold_of
+from app.runs.queue.limits import WEEK_SECONDS, Limits, hold_of
 from app.runs.queue.needs import Needs, Serves
 from app.runs.queue.places import QueuePlace, places
 from app.runs.status import RunStatus
@@ -64,8 +64,8 @@ def people_now(session: Session) -> People:
     limits = repository.limits(session)
     if limits.are_empty:
         return NOBODY_HELD
-    in_work = repository.in_work_by_person(session)
-    moment, uses = repository.uses_since(session, WEEK_SECONDS)
+    in_work = repository.in_work_by_person(session) if limits.count_runs else {}
+    moment, uses = _uses_over_limit(session, limits) if limits.count_hours else (0.0, {})
     holds = {
         person: hold
         for person in {*in_work, *uses}
@@ -74,6 +74,20 @@ def people_now(session: Session) -> People:
         )
     }
     return People(limits, holds, moment)
+
+
+def _uses_over_limit(session: Session, limits: Limits) -> tuple[float, repository.Uses]:
+    """Return the time, and the last week's uses of those who have had all that they may have.
+
+    Only they are read one by one: a claim must not take longer the more was trained.
+    """
+    moment, used = repository.seconds_used(session, WEEK_SECONDS)
+    over = {
+        person
+        for person, seconds in used.items()
+        if (hours := limits.of(person).device_hours_a_week) is not None and seconds >= hours * 3600
+    }
+    return moment, repository.uses_of(session, over, moment - WEEK_SECONDS, moment)
 
 
 def places_in_queue(session: Session, run_ids: Collection[str]) -> dict[str, QueuePlace]:

@@ -45,6 +45,13 @@ class Limits:
         """Whether anyone's runs in work are limited."""
         return any(limit.runs_at_once is not None for limit in (self.everybody, *self.own.values()))
 
+    @property
+    def count_hours(self) -> bool:
+        """Whether anyone's hours are limited."""
+        return any(
+            limit.device_hours_a_week is not None for limit in (self.everybody, *self.own.values())
+        )
+
 
 @dataclass(frozen=True)
 class Use:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, case, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import User
@@ -16,6 +16,9 @@ from app.runs.queue.tables import DeviceUse, QueueLimit
 from app.runs.queue.turns import ORDINARY_SECONDS, TOO_LITTLE_TO_MOVE
 from app.runs.status import ACTIVE, RunStatus
 from app.runs.tables import Run
+
+Uses = dict[str, list[Use]]
+"""When each person had a device."""
 
 ORDER: Final = (Run.turn, Run.created_at, Run.id)
 """Whose turn it is among those that wait; see turns.py."""
@@ -213,19 +216,31 @@ def in_work_once_locked(session: Session, person_id: str) -> int:
     return session.scalar(query) or 0
 
 
-def uses_since(session: Session, seconds_ago: float) -> tuple[float, dict[str, list[Use]]]:
-    """Return the database's time, and when each person had a device since so many seconds ago."""
+def seconds_used(session: Session, seconds_ago: float) -> tuple[float, dict[str, float]]:
+    """Return the database's time, and how long each person had devices since so long ago."""
     moment = float(session.scalar(select(database_epoch())) or 0.0)
+    since = moment - seconds_ago
+    began = case((DeviceUse.began_at < since, since), else_=DeviceUse.began_at)
     rows = session.execute(
-        select(DeviceUse.person_id, DeviceUse.began_at, DeviceUse.ended_at).where(
-            DeviceUse.person_id.is_not(None),
-            or_(DeviceUse.ended_at.is_(None), DeviceUse.ended_at > moment - seconds_ago),
-        )
+        select(DeviceUse.person_id, func.sum(func.coalesce(DeviceUse.ended_at, moment) - began))
+        .where(DeviceUse.person_id.is_not(None), _lasted_after(since))
+        .group_by(DeviceUse.person_id)
     )
-    uses: dict[str, list[Use]] = defaultdict(list)
-    for person_id, began_at, ended_at in rows:
-        uses[str(person_id)].append(Use(began_at, moment if ended_at is None else ended_at))
-    return moment, uses
+    return moment, {str(person_id): float(seconds) for person_id, seconds in rows}
+
+
+def uses_of(session: Session, people: Collection[str], since: float, moment: float) -> Uses:
+    """Return when some people had a device since a time; what lasts ends at the moment."""
+    uses: Uses = defaultdict(list)
+    if people:
+        rows = session.execute(
+            select(DeviceUse.person_id, DeviceUse.began_at, DeviceUse.ended_at).where(
+                DeviceUse.person_id.in_(sorted(people)), _lasted_after(since)
+            )
+        )
+        for person_id, began_at, ended_at in rows:
+            uses[str(person_id)].append(Use(began_at, moment if ended_at is None else ended_at))
+    return uses
 
 
 def waiting_tags(session: Session) -> list[tuple[str, float]]:
@@ -254,6 +269,10 @@ def with_people(session: Session, run_ids: Sequence[str]) -> dict[str, tuple[Run
         .where(Run.id.in_(run_ids))
     )
     return {run.id: (run, name or "") for run, name in rows}
+
+
+def _lasted_after(moment: float) -> ColumnElement[bool]:
+    return or_(DeviceUse.ended_at.is_(None), DeviceUse.ended_at > moment)
 
 
 def _waits() -> ColumnElement[bool]:
