@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 SOURCES := app worker tests migrations scripts benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow test-gpu check format lock screenshots settings-docs clean
+.PHONY: help run install test test-slow test-gpu check format lock screenshots settings-docs methods-docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ lock: $(VENV)/dev.stamp ## Pin every dependency anew
 
 screenshots: $(VENV)/dev.stamp ## Take the README's pictures again from a really running Tailor
 	@$(BIN)/python scripts/screenshots.py
+
+methods-docs: $(VENV)/worker.stamp ## Write docs/methods.md from the code
+	@$(BIN)/tailor methods --markdown > docs/methods.md
 
 settings-docs: $(VENV)/worker.stamp ## Write docs/settings.md from the code
 	@$(BIN)/tailor settings --markdown > docs/settings.md

@@ -244,6 +244,17 @@ def settings(
     typer.echo(as_markdown() if markdown else as_text(_settings()))
 
 
+@cli.command()
+def methods(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/methods.md.")] = False,
+) -> None:
+    """List every method of learning."""
+    from app.runs.methods_document import as_markdown, as_text
+
+    typer.echo(as_markdown() if markdown else as_text())
+
+
 def main() -> None:
     """Run a command; what can go wrong at a start is told in a sentence."""
     from alembic.util.exc import CommandError

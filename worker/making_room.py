@@ -8,6 +8,7 @@ import httpx
 
 from app.base_models.files import weights_bytes
 from app.chat.inference_token import ensure_inference_token
+from app.runs.methods import METHODS
 from app.runs.recipe import Recipe
 from app.settings import Settings
 from app.storage.folders import Storage
@@ -28,6 +29,8 @@ _SECONDS_BETWEEN_LOOKS: Final = 0.25
 _ROOM_TO_WORK_BYTES: Final = 2 * 1024**3
 # Weights in fp32 where the hardware lacks bf16, and again while they are being loaded.
 _TIMES_THE_FILES: Final = 2
+# Files in 16 bits; weights, gradients and the optimizer's two moments in 32.
+_TIMES_THE_FILES_WHEN_ALL_LEARNS: Final = 10
 
 
 def make_room(
@@ -42,7 +45,9 @@ def make_room(
         device: on what; None for what a new process would use.
     """
     weights = weights_bytes(recipe.base_model_folder)
-    needed = _TIMES_THE_FILES * weights + _ROOM_TO_WORK_BYTES
+    is_frozen = METHODS[recipe.method].base_stays_frozen
+    times = _TIMES_THE_FILES if is_frozen else _TIMES_THE_FILES_WHEN_ALL_LEARNS
+    needed = times * weights + _ROOM_TO_WORK_BYTES
     free = free_memory_bytes(device)
     if free >= needed:
         return

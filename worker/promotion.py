@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from app.runs.child_events import ResultEvent
-from app.storage.durable import file_sha256, sync_folder
+from app.runs.result_files import weights_sha256
+from app.storage.durable import sync_folder
 
 ADAPTER_FOLDER: Final = "adapter"
-_WEIGHTS_FILE: Final = "adapter_model.safetensors"
 _REPLACED: Final = ".tmp-replaced-adapter"
 
 
 class DamagedAdapterError(Exception):
-    """The adapter's file is not what the training process said it wrote."""
+    """What was trained is not what the training process said it wrote."""
 
 
 def check_adapter(run_folder: Path, result: ResultEvent) -> None:
@@ -44,6 +44,6 @@ def promote(run_folder: Path, result: ResultEvent) -> None:
 
 def _holds(folder: Path, result: ResultEvent) -> bool:
     try:
-        return file_sha256(folder / _WEIGHTS_FILE) == result.adapter_sha256
+        return weights_sha256(folder) == result.adapter_sha256
     except OSError:
         return False

@@ -55,11 +55,12 @@ class Bundle:
     def _members(self) -> Iterator[ZipMember]:
         yield self._text("README.md", render_model_card(self.card))
         yield self._text("use_it.py", render_use_it(self.card))
-        yield self._text(_CONFIG_FILE, self._adapter_config())
+        if not self.card.is_whole:
+            yield self._text(_CONFIG_FILE, self._adapter_config())
         for path in sorted(self.adapter_folder.iterdir()):
             if path.is_file() and path.suffix in _TAKEN_SUFFIXES and path.name != _CONFIG_FILE:
                 yield self._file(path.name, path)
-        if self.card.base.folder is not None:
+        if self.card.base.folder is not None and not self.card.is_whole:
             for path in model_files(self.card.base.folder):
                 yield self._file(f"{BASE_FOLDER_IN_BUNDLE}/{path.name}", path)
 

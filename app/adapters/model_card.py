@@ -61,6 +61,7 @@ class CardFacts:
     """Everything that stands in a model card.
 
     Attributes:
+        is_whole: whether a whole model was trained, which needs no base model beside it.
         instructions: what all examples began with; the model is told it again with each question.
         libraries: names and versions of those that made the files.
     """
@@ -79,7 +80,13 @@ class CardFacts:
     loss_after: float | None
     result_sentence: str
     instructions: str = ""
+    is_whole: bool = False
     libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def method_tag(self) -> str:
+        """The method's name as model hubs write such names."""
+        return self.recipe.method.replace("_", "-")
 
 
 def base_facts(model: BaseModel) -> BaseFacts:

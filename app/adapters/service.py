@@ -18,15 +18,16 @@ from app.adapters.model_card import BaseFacts, CardFacts, base_facts, libraries_
 from app.adapters.tables import Adapter
 from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
+from app.runs.methods import METHODS
 from app.runs.recipe import Recipe
 from app.runs.recipe_facts import Fact, method_facts
+from app.runs.result_files import is_whole_model, weights_files
 from app.runs.sentences import result_sentence, verdict
 from app.runs.tables import Run
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
 
 ADAPTER_FOLDER = "adapter"
-WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Version:
     verdict: str
     result_sentence: str
     seconds: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a model of its own, not an adapter."""
+        return not METHODS[self.recipe.method].base_stays_frozen
 
     @property
     def method_facts(self) -> list[Fact]:
@@ -147,7 +153,7 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         raise BaseModelChangedError(base.name, number)
     folder = storage.path("runs", version.run_id, ADAPTER_FOLDER)
     base_is_whole = base.folder is None or (base.folder / "config.json").is_file()
-    if not (folder / WEIGHTS_FILE).is_file() or not base_is_whole:
+    if not weights_files(folder) or not base_is_whole:
         raise AdapterFilesGoneError(number)
     card = CardFacts(
         project_name=project.name,
@@ -155,6 +161,7 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         version_number=number,
         created_at=version.created_at,
         base=base,
+        is_whole=is_whole_model(folder),
         recipe=version.recipe,
         train_count=version.train_count,
         validation_count=version.validation_count,

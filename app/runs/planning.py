@@ -30,14 +30,18 @@ class PresetPlan:
 
 
 def preset_plans(
-    session: Session, model: BaseModel, project_id: str, count: int
+    session: Session,
+    model: BaseModel,
+    project_id: str,
+    count: int,
+    method: Method = Method.LORA,
 ) -> list[PresetPlan]:
     """Return what each preset would do with so many examples."""
     held_out = held_out_target(count)
     train_count = max(1, count - held_out)
     plans = []
     for preset in Preset:
-        settings = settings_for(model, preset, train_count)
+        settings = settings_for(model, preset, train_count, RecipeChoices(method=method))
         outlook = run_outlook(session, model, project_id, settings, train_count, held_out)
         plans.append(PresetPlan(preset, settings, settings.updates(train_count), outlook))
     return plans

@@ -178,6 +178,7 @@ class FittedSettings(BaseModel):
         return self.epochs * ceil(train_count / self.examples_per_update)
 
 
+_SHORTEST_EXAMPLE: Final = 32
 _TARGET_UPDATES: Final = {Preset.QUICK: 60, Preset.BALANCED: 180, Preset.THOROUGH: 400}
 _EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
 _LEARNING_RATE_BY_PARAMETERS: Final = (
@@ -215,15 +216,15 @@ def fit_settings(
     least, most = _EPOCH_BOUNDS[preset]
     epochs = min(most, max(least, round(_TARGET_UPDATES[preset] / updates_per_epoch)))
     spec = METHODS[method]
+    settings, _ = fill_settings(spec.settings, chosen or {}, spec.by_preset.get(preset.value))
+    room = max(_SHORTEST_EXAMPLE, context_length - spec.virtual_tokens(settings))
     return FittedSettings(
         method=method,
-        method_settings=fill_settings(
-            spec.settings, chosen or {}, spec.by_preset.get(preset.value)
-        )[0],
+        method_settings=settings,
         learning_rate=spec.learning_rate_factor
         * OBJECTIVES[objective].learning_rate_factor
         * next(rate for limit, rate in _LEARNING_RATE_BY_PARAMETERS if base_parameters <= limit),
         epochs=epochs,
         examples_per_update=examples_per_update,
-        max_tokens_per_example=min(context_length, 2048),
+        max_tokens_per_example=min(room, 2048),
     )

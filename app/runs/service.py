@@ -48,8 +48,9 @@ from app.storage.folders import Storage
 
 _ORDINARY_CONTEXT: Final = 1024
 _SMALLEST_ROOM_BYTES: Final = 64 * 1024**2
-# Checkpoints hold the adapter and its optimizer's two moments in fp32; three are kept.
-_BYTES_PER_TRAINED_NUMBER: Final = 3 * 3 * 4
+# Checkpoints hold what is trained and its optimizer's two moments in fp32; three are kept. In the
+# end it is written once more.
+_BYTES_PER_TRAINED_NUMBER: Final = 3 * 3 * 4 + 4
 _NO_CHOICES: Final = RecipeChoices()
 
 

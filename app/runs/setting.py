@@ -70,6 +70,11 @@ class Setting:
             case Kind.DECIMAL:
                 return f"a number from {self.lowest:g} to {self.highest:g}"
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The values of a choice with their names."""
+        return [(option.value, option.label) for option in self.options]
+
     def in_words(self, value: SettingValue) -> str:
         """Return a value as people read it."""
         if self.kind is Kind.YES_NO:

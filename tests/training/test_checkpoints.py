@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.support.run_folders import REPOSITORY
+from worker.methods.learner import Learner, Weights
 from worker.training.checkpoints import CheckpointFolder
 from worker.training.failures import TrainingFailureError, describe
 from worker.training.precision import Numbers
@@ -23,6 +24,13 @@ def save(folder: CheckpointFolder, step: int, best: int | None = None, size: int
     folder.save(step, {"adapter": adapter}, {"step": step}, best)
 
 
+class Plain(Learner):
+    """What is trained, without any model around it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+
 def test_all_of_the_optimizer_comes_back_to_where_the_weights_are(tmp_path: Path) -> None:
     """As on a graphics card; the meta device stands in for a memory that is not the host's."""
     weights = {"lora": torch.nn.Parameter(torch.ones(4))}
@@ -30,7 +38,7 @@ def test_all_of_the_optimizer_comes_back_to_where_the_weights_are(tmp_path: Path
     weights["lora"].grad = torch.ones(4)
     optimizer.step()
     numbers = Numbers(torch.device("cpu"), torch.float32, 1, {})
-    tensors, plain = pack(RunState(step=1), numbers, weights, optimizer)
+    tensors, plain = pack(RunState(step=1), numbers, Plain(weights), optimizer)
     folder = CheckpointFolder(tmp_path, fence=1)
     folder.take_over()
     folder.save(1, tensors, plain, None)
@@ -38,7 +46,7 @@ def test_all_of_the_optimizer_comes_back_to_where_the_weights_are(tmp_path: Path
     assert checkpoint is not None
     elsewhere = {"lora": torch.nn.Parameter(torch.empty(4, device="meta"))}
     resumed = torch.optim.AdamW(elsewhere.values(), fused=False)
-    assert unpack(checkpoint, elsewhere, resumed).step == 1
+    assert unpack(checkpoint, Plain(elsewhere), resumed).step == 1
     moments = resumed.state[elsewhere["lora"]]
     assert {name: part.device.type for name, part in moments.items()} == {
         "step": "meta",

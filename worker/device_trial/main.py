@@ -98,9 +98,9 @@ class _Built:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
+        from worker.methods.learners import make_learner
         from worker.training.lora_layers import speed_up
         from worker.training.loss import AnswerLoss
-        from worker.training.model import attach_adapter
 
         config = LlamaConfig(
             vocab_size=probe.vocabulary,
@@ -117,7 +117,10 @@ class _Built:
         model = model.to(torch.bfloat16 if weight_bytes == 2 else torch.float32)
         model.requires_grad_(False)
         self.loss = AnswerLoss(model)
-        self.adapted = attach_adapter(model, _recipe())
+        recipe = _recipe()
+        self.adapted = make_learner(
+            recipe.method, recipe.method_settings, model, total_steps=1, seed=recipe.seed
+        ).model
         speed_up(self.adapted)
         self.loss.try_packed()
         self.adapted.train()

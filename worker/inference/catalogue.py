@@ -15,11 +15,10 @@ from pydantic import ValidationError
 
 from app.base_models.files import fingerprint, model_files
 from app.runs.recipe import RECIPE_FILE, Recipe
-from app.storage.durable import file_sha256
+from app.runs.result_files import is_whole_model, weights_files, weights_sha256
 from app.storage.folders import Storage
 from worker.inference.errors import ChatServerError, model_changed, model_missing
 
-ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
@@ -34,16 +33,34 @@ class BaseReference:
     name: str
     folder: Path
     fingerprint: str
+    is_version: bool = False
+    """Whether it is no base model at all but a version that was trained as a whole."""
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a request's `model` names: a base model, or a run's adapter on its base model."""
+    """What a request's `model` names: a base model, or what a run made of it.
+
+    Attributes:
+        base: the base model, from which a version was trained.
+        adapter_folder: the files of the version.
+        adapter_digest: SHA-256 of its weights.
+        is_whole: whether the version is a model of its own, not an adapter on the base model.
+    """
 
     base: BaseReference
     run_id: str | None = None
     adapter_folder: Path | None = None
     adapter_digest: str | None = None
+    is_whole: bool = False
+
+    @property
+    def loads(self) -> BaseReference:
+        """What has to be in memory to answer."""
+        folder, digest = self.adapter_folder, self.adapter_digest
+        if not self.is_whole or folder is None or digest is None:
+            return self.base
+        return BaseReference(self.name, self.name, folder, digest, is_version=True)
 
     @property
     def name(self) -> str:
@@ -78,8 +95,9 @@ class Catalogue:
             path.parent.name for path in self._storage.path("models").glob("*/model.json")
         )
         runs = sorted(
-            path.parent.parent.name
-            for path in self._storage.path("runs").glob(f"*/adapter/{ADAPTER_FILE}")
+            path.parent.name
+            for path in self._storage.path("runs").glob("*/adapter/")
+            if weights_files(path)
         )
         return [name for name in (*models, *runs) if _PLAIN_NAME.fullmatch(name)]
 
@@ -109,6 +127,9 @@ class Catalogue:
         Raises:
             ChatServerError: 404 if the files are gone, 409 if they are not the ones written down.
         """
+        if base.is_version:
+            # Its digest was taken over the files when the request came.
+            return
         try:
             signature = _signature(model_files(base.folder))
             with self._lock:
@@ -165,24 +186,25 @@ class Catalogue:
                 "files changed. Train a new version."
             )
         folder = run_folder / "adapter"
-        return ModelReference(base, run_id, folder, self._adapter_digest(folder))
+        digest = self._weights_digest(folder)
+        return ModelReference(base, run_id, folder, digest, is_whole_model(folder))
 
-    def _adapter_digest(self, folder: Path) -> str:
-        file = folder / ADAPTER_FILE
+    def _weights_digest(self, folder: Path) -> str:
         try:
-            signature = _signature([file, folder / ADAPTER_CONFIG_FILE])
+            config = "config.json" if is_whole_model(folder) else ADAPTER_CONFIG_FILE
+            signature = _signature([*weights_files(folder), folder / config])
             with self._lock:
-                known = self._digests.get(file)
+                known = self._digests.get(folder)
             if known is not None and known[0] == signature:
                 return known[1]
-            digest = file_sha256(file)
+            digest = weights_sha256(folder)
         except OSError as error:
             raise model_missing(
                 "The files of this version are not on this machine. Its training may not be "
                 "finished, or they were deleted; train a new version."
             ) from error
         with self._lock:
-            self._digests[file] = (signature, digest)
+            self._digests[folder] = (signature, digest)
         return digest
 
 

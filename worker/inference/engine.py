@@ -192,7 +192,7 @@ class Engine:
         blocked = False
         while self._waiting:
             generation = self._waiting.popleft()
-            is_loaded = generation.request.reference.base in self._pool
+            is_loaded = generation.request.reference.loads in self._pool
             if is_loaded and len(self._running) < MOST_RUNNING and not blocked:
                 self._running.append(generation)
                 continue
@@ -206,7 +206,7 @@ class Engine:
         """Begin to load the model of a waiting answer; return False if it has to wait for room."""
         try:
             return self._pool.begin_loading(
-                generation.request.reference.base, _models_of(self._running)
+                generation.request.reference.loads, _models_of(self._running)
             )
         except ChatServerError as error:
             generation.break_off(error)
@@ -222,7 +222,7 @@ class Engine:
             return
         base, error = failed
         for generation in self._waiting:
-            if key_of(generation.request.reference.base) == key_of(base):
+            if key_of(generation.request.reference.loads) == key_of(base):
                 generation.break_off(error)
 
     def _take_turns(self) -> None:
@@ -230,7 +230,7 @@ class Engine:
         for generation in self._running:
             if generation.cancelled:
                 continue
-            base = generation.request.reference.base
+            base = generation.request.reference.loads
             model = self._pool.use(base)
             try:
                 model.use(generation.request.reference)
@@ -247,7 +247,7 @@ class Engine:
     def _drop_spoiled(self, key: ModelKey) -> None:
         """Forget a model into which an adapter went only in part, and end the answers on it."""
         for generation in self._running:
-            if key_of(generation.request.reference.base) == key and not generation.done:
+            if key_of(generation.request.reference.loads) == key and not generation.done:
                 generation.break_off(unexpected())
         self._pool.unload(key)
 
@@ -267,12 +267,12 @@ class Engine:
 
 
 def _models_of(generations: Iterable[Generation]) -> set[ModelKey]:
-    return {key_of(generation.request.reference.base) for generation in generations}
+    return {key_of(generation.request.reference.loads) for generation in generations}
 
 
 def _turn_order(generation: Generation) -> tuple[str, str, str]:
     reference = generation.request.reference
-    return reference.base.id, reference.base.fingerprint, reference.name
+    return reference.loads.id, reference.loads.fingerprint, reference.name
 
 
 def _unusable_adapter() -> ChatServerError:

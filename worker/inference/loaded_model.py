@@ -6,18 +6,16 @@ float32. Plain `AutoModelForCausalLM.from_pretrained(folder, dtype=…)` and
 `PeftModel.from_pretrained(model, adapter)` give the same answers.
 """
 
-from collections import OrderedDict
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from app.base_models.files import read_shape
 from worker.inference.catalogue import BaseReference, ModelReference
+from worker.methods.worn import WornAdapters
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
-_MOST_ADAPTERS = 16
 _ROOM_FACTOR = 1.2
 
 
@@ -57,9 +55,7 @@ class LoadedModel:
             use_safetensors=True,
         )
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
-        self._peft: Any = None
-        self._adapters: OrderedDict[str, str] = OrderedDict()
-        self._active: str | None = None
+        self._worn = WornAdapters(self._model)
         self.is_spoiled = False
         """An adapter went in only in part, so nothing that this model says can be trusted."""
         settings = self._model.generation_config
@@ -67,29 +63,22 @@ class LoadedModel:
         self.end_tokens = frozenset([ends] if isinstance(ends, int) else ends)
         self.repetition_penalty = float(settings.repetition_penalty or 1.0)
 
+    @torch.inference_mode()
     def new_cache(self) -> DynamicCache:
-        """Return an empty memory for one answer's tokens."""
-        return DynamicCache(config=self._model.config)
+        """Return the memory with which an answer begins: empty, but for virtual tokens."""
+        cache = self._worn.new_cache()
+        return DynamicCache(config=self._model.config) if cache is None else cache
 
     def use(self, reference: ModelReference) -> None:
         """Let the next steps go through the reference's adapter, or through the base alone."""
-        if reference.run_id is None:
-            if self._peft is not None and self._active is not None:
-                self._peft.base_model.disable_adapter_layers()
-            self._active = None
+        if reference.run_id is None or reference.is_whole:
+            self._worn.take_off()
             return
-        name = f"{reference.run_id}_{reference.adapter_digest}"
-        if name not in self._adapters:
-            self.is_spoiled = True
-            self._attach(reference, name)
-            self.is_spoiled = False
-        self._adapters.move_to_end(name)
-        if self._active == name:
-            return
-        if self._active is None:
-            self._peft.base_model.enable_adapter_layers()
-        self._peft.set_adapter(name, inference_mode=True)
-        self._active = name
+        folder = reference.adapter_folder
+        assert folder is not None  # noqa: S101 (a reference with a run has its folder)
+        self.is_spoiled = True
+        self._worn.put_on(f"{reference.run_id}_{reference.adapter_digest}", folder)
+        self.is_spoiled = False
 
     @torch.inference_mode()
     def next_logits(self, ids: list[int], cache: DynamicCache) -> torch.Tensor:
@@ -100,20 +89,3 @@ class LoadedModel:
         )
         logits: torch.Tensor = output.logits[0, -1]
         return logits
-
-    def _attach(self, reference: ModelReference, name: str) -> None:
-        folder = reference.adapter_folder
-        assert folder is not None  # noqa: S101 (a reference with a run has its folder)
-        # The layers are put into the base model itself; its weights stay and are never merged.
-        if self._peft is None:
-            self._peft = PeftModel.from_pretrained(
-                self._model, folder, adapter_name=name, is_trainable=False
-            ).eval()
-        else:
-            self._peft.load_adapter(folder, name, is_trainable=False)
-        self._active = None
-        self._peft.base_model.disable_adapter_layers()
-        self._adapters[name] = name
-        if len(self._adapters) > _MOST_ADAPTERS:
-            oldest, _ = self._adapters.popitem(last=False)
-            self._peft.delete_adapter(oldest)

@@ -11,6 +11,7 @@ from worker.inference.catalogue import ModelReference
 from worker.inference.errors import model_not_loadable
 from worker.inference.prompts import Prompter
 from worker.inference.template_renderer import TemplateRenderer
+from worker.methods.adapter_files import virtual_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class Prompters:
         self, key: tuple[Path, str], prompter: Future[Prompter], reference: ModelReference
     ) -> None:
         try:
-            prompter.set_result(Prompter(key[0], reference.base.folder, self._renderer))
+            taken = virtual_tokens(reference.adapter_folder)
+            prompter.set_result(Prompter(key[0], reference.base.folder, self._renderer, taken))
         except Exception as error:
             # Whatever it is, those who wait for the same prompter must hear of it, and the next one
             # who asks tries anew.

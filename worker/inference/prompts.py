@@ -69,14 +69,20 @@ class Prompter:
     """Writes conversations down for one tokenizer and chat template."""
 
     def __init__(
-        self, tokenizer_folder: Path, base_folder: Path, renderer: TemplateRenderer
+        self,
+        tokenizer_folder: Path,
+        base_folder: Path,
+        renderer: TemplateRenderer,
+        taken_tokens: int = 0,
     ) -> None:
         tokenizer = AutoTokenizer.from_pretrained(
             tokenizer_folder, local_files_only=True, trust_remote_code=False
         )
         self._format = GuardedChatFormat(tokenizer, renderer)
         self._lock = Lock()
-        self.context_tokens = min(read_shape(base_folder).context_length, MOST_CONTEXT_TOKENS)
+        context = min(read_shape(base_folder).context_length, MOST_CONTEXT_TOKENS)
+        # Virtual tokens stand before the text and take places of their own.
+        self.context_tokens = context - taken_tokens
 
     @property
     def stop_ids(self) -> frozenset[int]:

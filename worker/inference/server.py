@@ -134,7 +134,7 @@ async def chat_completions(request: Request) -> Response:
         _pieces(
             stream,
             answer,
-            lambda: server.engine.waiting_state(reference.base),
+            lambda: server.engine.waiting_state(reference.loads),
             with_usage=chat.wants_usage,
         ),
         media_type="text/event-stream",

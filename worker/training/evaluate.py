@@ -9,7 +9,9 @@ from itertools import islice
 from typing import Any, Final
 
 import torch
+from transformers import DynamicCache
 
+from worker.methods.learner import Learner
 from worker.training.chat_templates import ChatFormat, UnusableConversationError
 from worker.training.examples import Example, Message
 from worker.training.measured import Measured
@@ -49,7 +51,7 @@ class Evaluator:
     long as it takes, and no random number is drawn.
 
     Args:
-        model: the base model that wears the adapter.
+        learner: the base model and what it learns.
         objective: what is measured.
         tables: the rows, of which the held-out ones are measured.
         samples: the questions whose answers are shown.
@@ -59,14 +61,15 @@ class Evaluator:
 
     def __init__(
         self,
-        model: Any,  # noqa: ANN401 (peft ships no types)
+        learner: Learner,
         objective: Objective,
         tables: TokenTables,
         samples: list[SampleQuestion],
         budget: MemoryBudget,
         check_stop: Callable[[], None],
     ) -> None:
-        self._model = model
+        self._learner = learner
+        self._model = learner.model
         self._objective = objective
         self._tables = tables
         self._budget = budget
@@ -84,7 +87,7 @@ class Evaluator:
 
     def measure_base(self) -> Measured:
         """Return what the base model makes of them, as if nothing had been learned."""
-        with self._asking(), self._model.disable_adapter():
+        with self._asking(), self._learner.as_base():
             return self._budget.within(
                 lambda most_tokens: self._objective.measure_base(
                     self._tables, most_tokens, self._look
@@ -99,10 +102,11 @@ class Evaluator:
         with self._asking():
             return [
                 answer(
-                    self._model,
+                    self._learner.base,
                     self._objective.chat,
                     sample.prompt_ids,
                     self._check_stop,
+                    cache=self._learner.new_cache(),
                     most_tokens=sample.most_tokens,
                     deadline=_share_of(deadline, to_come=len(self.samples) - place),
                 )
@@ -113,7 +117,7 @@ class Evaluator:
         """Return what the base model answers to the sample questions; it cannot sort."""
         if isinstance(self._objective, Kinds):
             return [""] * len(self.samples)
-        with self._model.disable_adapter():
+        with self._learner.as_base():
             return self.answers()
 
     def _look(self) -> None:
@@ -185,26 +189,27 @@ def _share_of(deadline: float, to_come: int) -> float:
 
 @torch.no_grad()
 def answer(
-    model: Any,  # noqa: ANN401 (peft ships no types)
+    model: Any,  # noqa: ANN401 (transformers' models share no type)
     chat: ChatFormat,
     prompt_ids: list[int],
     check_stop: Callable[[], None],
     *,
+    cache: DynamicCache | None = None,
     most_tokens: int = _LEAST_ANSWER_TOKENS,
     deadline: float = math.inf,
 ) -> str:
     """Return the model's most likely answer, word by word, without any chance in it.
 
     Args:
-        model: the base model, with or without an adapter.
+        model: the base model, with or without an adapter on its layers.
         chat: how this model's answers end.
         prompt_ids: the question.
         check_stop: raises StoppedError when the run is asked to stop.
+        cache: what the model remembers before it reads the question, such as virtual tokens.
         most_tokens: after so many tokens the answer is cut off, and three dots say so.
         deadline: the same at this moment of the monotonic clock, in seconds.
     """
     given: list[int] = []
-    cache = None
     device = next(model.parameters()).device
     ids = torch.tensor([prompt_ids], device=device)
     ended = False

@@ -145,6 +145,30 @@ def base_model_refused(name: str, why: str) -> TrainingFailureError:
     )
 
 
+def method_unsuited(method: str, model: str, why: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "method_unsuited",
+        f"{method} cannot be used with the base model {model}, because {why}.",
+        "Choose LoRA, which works with every base model, or another base model.",
+    )
+
+
+def quantization_missing() -> TrainingFailureError:
+    return TrainingFailureError(
+        "method_unsuited",
+        "The base model cannot be held in 4 or 8 bits by this version of Tailor.",
+        "Start again without it.",
+    )
+
+
+def method_cannot_sort(method: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "method_unsuited",
+        f"{method} cannot learn to sort into kinds, which needs a small part for it in the model.",
+        "Choose LoRA, which can.",
+    )
+
+
 def out_of_memory(details: str, fitting_tokens: int = 0) -> TrainingFailureError:
     """The smallest form of the run does not fit.
 

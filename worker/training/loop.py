@@ -9,7 +9,10 @@ from pathlib import Path
 
 import torch
 
+from app.runs.methods import METHODS, Family, Quantization
 from app.runs.recipe import Recipe
+from worker.methods.learners import make_learner
+from worker.methods.targets import UnsuitableModelError
 from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import divide, plan_epoch
 from worker.training.chat_templates import ChatFormat
@@ -20,8 +23,6 @@ from worker.training.examples import check_data, data_file, read_examples
 from worker.training.lora_layers import speed_up
 from worker.training.memory import MemoryBudget
 from worker.training.model import (
-    adapter_parameters,
-    attach_adapter,
     base_sha256,
     check_base_model,
     load_base,
@@ -69,7 +70,7 @@ class TrainingRun:
         self._setup_model()
         random_state.seed_everything(self.recipe.seed)
         if checkpoint is not None:
-            self.state = resume.unpack(checkpoint, self.weights, self.optimizer)
+            self.state = resume.unpack(checkpoint, self.learner, self.optimizer)
             self.saved = (self.state.step, self.state.evaluated_step)
             for name in checkpoint.skipped:
                 self.reports.warn(f"The saved state {name} was damaged and has been passed over.")
@@ -106,7 +107,7 @@ class TrainingRun:
         step = self.state.step + 1
         rate = self.plan.learning_rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         loss, units, tokens = self.budget.within(lambda most: self._add_up_gradients(rows, most))
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_gradient_norm)
@@ -114,6 +115,7 @@ class TrainingRun:
         sanity.require_finite(step, loss, norm)
         sanity.require_sense(self.state, step, loss, len(self.chat.tokenizer))
         self.optimizer.step()
+        self.learner.after_update(step)
         sanity.require_small_weights(step, self.weights.values())
         seconds = time.perf_counter() - started
         self.state.count_update(loss, units, tokens, seconds)
@@ -147,6 +149,7 @@ class TrainingRun:
             loss = self.objective.total(batch, scale=1.0 / units)
             loss.backward()
             total += float(loss.detach())
+        self.learner.regularise()
         return total, units, sum(batch.tokens for batch in batches)
 
     def _evaluate_if_due(self) -> None:
@@ -175,7 +178,7 @@ class TrainingRun:
         state = self.state
         if self.saved == (state.step, state.evaluated_step):
             return
-        tensors, plain = resume.pack(state, self.numbers, self.weights, self.optimizer)
+        tensors, plain = resume.pack(state, self.numbers, self.learner, self.optimizer)
         published = self.checkpoints.save(state.step, tensors, plain, state.best_step)
         self.saved = (state.step, state.evaluated_step)
         self.reports.checkpoint(state.step, published, is_best=state.best_step == state.step)
@@ -188,7 +191,7 @@ class TrainingRun:
             raise RuntimeError("the base model's weights changed during the training")
         if state.best_step is not None and state.best_step != state.step:
             self._go_back_to(state.best_step)
-        saved = save_adapter(self.run_folder, self.fence, self.model, self.objective, self.recipe)
+        saved = save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
         self.reports.result(
             saved, self.tables, self.recipe.epochs, state, self.numbers.device, self.objective.kinds
         )
@@ -215,17 +218,31 @@ class TrainingRun:
         self.plan = TrainingPlan.for_rows(recipe, len(train), len(held_out))
 
     def _setup_model(self) -> None:
-        """Load the base, frozen, and put a fresh adapter on it."""
+        """Load the base, frozen, and make ready what is to be trained of it."""
         recipe = self.recipe
-        base = load_base(recipe, self.numbers.dtype, self.numbers.device)
+        if recipe.quantization is not Quantization.NONE:
+            raise failures.quantization_missing()
+        dtype = torch.float32 if METHODS[recipe.method].needs_float32 else self.numbers.dtype
+        base = load_base(recipe, dtype, self.numbers.device)
         self.objective.attach(base)
-        self.model = attach_adapter(base, recipe)
+        if self.objective.kinds and METHODS[recipe.method].family is not Family.LAYERS:
+            raise failures.method_cannot_sort(METHODS[recipe.method].title)
+        try:
+            self.learner = make_learner(
+                recipe.method, recipe.method_settings, base, self.plan.total_steps, recipe.seed
+            )
+        except UnsuitableModelError as error:
+            raise failures.method_unsuited(
+                METHODS[recipe.method].title, recipe.base_model_name, str(error)
+            ) from error
+        self.learner.also_learn(self.objective.weights())
+        self.model, self.weights = self.learner.model, self.learner.weights
+        self.objective.loss.front = self.learner.front
         speed_up(self.model)
         self.objective.loss.try_packed()
-        self.weights = {**adapter_parameters(self.model), **self.objective.weights()}
         self.base_before = base_sha256(self.model)
         self.optimizer = torch.optim.AdamW(
-            self.weights.values(),
+            self.learner.groups(),
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             fused=True,
@@ -241,12 +258,15 @@ class TrainingRun:
             self.numbers.device,
             self.reports,
             self.run_folder,
-            recompute=way_to_recompute(self.model, self.objective.loss),
+            # Transformers lets go of what was put before the text when it calculates twice.
+            recompute=None
+            if self.learner.front is not None
+            else way_to_recompute(self.model, self.objective.loss),
             probe=trial(self.objective.loss, tables.train.rows_per_item, self.optimizer),
         )
         held_out = read_examples(data_file(self.run_folder, "validation"))
         self.evaluator = Evaluator(
-            self.model,
+            self.learner,
             self.objective,
             tables,
             sample_questions(self.objective, held_out, recipe.max_tokens_per_example),
@@ -260,7 +280,7 @@ class TrainingRun:
             Surroundings(
                 self.run_folder,
                 tables,
-                self.model.disable_adapter,
+                self.learner.as_base,
                 self.budget.within,
                 self._check_stop,
             )

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from worker.methods.front import Front
 from worker.training.batches import MicroBatch
 from worker.training.packed.decoder import PackedDecoder
 
@@ -30,7 +31,10 @@ class AnswerLoss:
     Attributes:
         is_short: whether the head is applied at the answers only.
         packed: the way to the hidden states without filling, where the model has one.
+        front: the virtual tokens that stand before every row, if there are any.
     """
+
+    front: Front | None = None
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -44,30 +48,42 @@ class AnswerLoss:
 
     def try_packed(self) -> None:
         """Leave out the filling from here on, if that gives the same. The model is complete now."""
-        self.packed = PackedDecoder.of(self._model) if self.is_short else None
+        is_frozen = not self._head.weight.requires_grad
+        can_be_tried = self.is_short and is_frozen and self.front is None
+        self.packed = PackedDecoder.of(self._model) if can_be_tried else None
 
     def total(self, batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
         """Return scale times the summed loss."""
-        if not self.is_short:
-            logits = self._model(input_ids=batch.ids, use_cache=False).logits
-            logits = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
+        if not self.is_short or self._head.weight.requires_grad:
+            logits = self._logits_at(batch)
             return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
-        chosen = self.hidden_at(batch)
         apply: Any = _HeadLoss.apply
-        loss: torch.Tensor = apply(chosen, self._head.weight, self._head.bias, batch.targets, scale)
+        loss: torch.Tensor = apply(
+            self.hidden_at(batch), self._head.weight, self._head.bias, batch.targets, scale
+        )
         return loss
 
     def log_probabilities(self, batch: MicroBatch) -> torch.Tensor:
         """Return the log-probability of each target, in fp32: (targets,)."""
-        if not self.is_short:
-            logits = self._model(input_ids=batch.ids, use_cache=False).logits
-            logits = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
+        if not self.is_short or self._head.weight.requires_grad:
+            logits = self._logits_at(batch)
             return -functional.cross_entropy(logits, batch.targets, reduction="none")
         apply: Any = _HeadLogProbabilities.apply
         told: torch.Tensor = apply(
             self.hidden_at(batch), self._head.weight, self._head.bias, batch.targets
         )
         return told
+
+    def _logits_at(self, batch: MicroBatch) -> torch.Tensor:
+        """Return the scores of the whole vocabulary, in fp32: (positions, vocabulary)."""
+        if self.is_short:
+            # The head itself learns, so the way back leads through it as well.
+            scores: torch.Tensor = self._head(self.hidden_at(batch)).float()
+            return scores
+        logits = self._model(**self._inputs(batch.ids), use_cache=False).logits
+        logits = logits[:, self._places :]
+        chosen: torch.Tensor = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
+        return chosen
 
     def hidden_at(self, batch: MicroBatch) -> torch.Tensor:
         """Return the last hidden states at the batch's positions: (positions, width)."""
@@ -78,8 +94,16 @@ class AnswerLoss:
         return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
 
     def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self._model.base_model(input_ids=ids, use_cache=False)[0]
-        return hidden
+        hidden: torch.Tensor = self._model.base_model(**self._inputs(ids), use_cache=False)[0]
+        return hidden[:, self._places :]
+
+    def _inputs(self, ids: torch.Tensor) -> dict[str, Any]:
+        return {"input_ids": ids} if self.front is None else self.front.inputs(ids)
+
+    @property
+    def _places(self) -> int:
+        """Places of the output that belong to no token of the row."""
+        return 0 if self.front is None else self.front.places
 
     @torch.no_grad()
     def _short_way_is_right(self) -> bool:

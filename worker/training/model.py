@@ -67,30 +67,6 @@ def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTr
     return moved
 
 
-def attach_adapter(model: PreTrainedModel, recipe: Recipe) -> Any:  # noqa: ANN401 (peft ships no types)
-    """Put a fresh LoRA adapter, in fp32, on every linear layer but the output head.
-
-    The adapter's random start follows the recipe's seed, whatever was drawn before.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(recipe.seed)
-    config = LoraConfig(
-        r=int(recipe.method_settings["rank"]),
-        lora_alpha=int(recipe.method_settings["alpha"]),
-        lora_dropout=float(recipe.method_settings["dropout"]),
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        bias="none",
-    )
-    return get_peft_model(model, config)
-
-
-def adapter_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Return what is trained, by name, in a fixed order."""
-    return {name: p for name, p in sorted(model.named_parameters()) if p.requires_grad}
-
-
 def base_sha256(model: torch.nn.Module) -> str:
     """Return a digest over the bits of all frozen weights and buffers."""
     digest = hashlib.sha256()

@@ -8,13 +8,12 @@ from typing import Any, Final
 
 import torch
 
+from worker.methods.learner import Learner, Weights
 from worker.training import random_state
 from worker.training.checkpoints import Checkpoint, CheckpointFolder, Tensors
 from worker.training.precision import Numbers
 from worker.training.progress import RunState
 from worker.training.reports import Reports
-
-Weights = dict[str, torch.nn.Parameter]
 
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 
@@ -36,10 +35,10 @@ def find_resumable(checkpoints: CheckpointFolder, reports: Reports) -> Checkpoin
 
 
 def pack(
-    state: RunState, numbers: Numbers, weights: Weights, optimizer: torch.optim.Optimizer
+    state: RunState, numbers: Numbers, learner: Learner, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """Return a checkpoint's tensors, by file, and everything else of it as plain data."""
-    moments = optimizer.state
+    moments, weights = optimizer.state, learner.weights
     plain_random, tensor_random = random_state.capture()
     tensors = {
         "adapter": {name: weight.detach().cpu() for name, weight in weights.items()},
@@ -51,12 +50,21 @@ def pack(
         },
         "random": tensor_random,
     }
-    plain = {"run": state.as_json(), "random": plain_random, "numbers": numbers.as_json()}
+    method_tensors, method_plain = learner.state()
+    if method_tensors:
+        tensors["method"] = method_tensors
+    plain = {
+        "run": state.as_json(),
+        "random": plain_random,
+        "numbers": numbers.as_json(),
+        "method": method_plain,
+    }
     return tensors, plain
 
 
-def unpack(checkpoint: Checkpoint, weights: Weights, optimizer: torch.optim.Optimizer) -> RunState:
+def unpack(checkpoint: Checkpoint, learner: Learner, optimizer: torch.optim.Optimizer) -> RunState:
     """Bring weights, optimizer and all randomness back; return where the run stood."""
+    weights = learner.weights
     take_weights(checkpoint, weights)
     moments = checkpoint.tensors["optimizer"]
     for name, weight in weights.items():
@@ -66,6 +74,7 @@ def unpack(checkpoint: Checkpoint, weights: Weights, optimizer: torch.optim.Opti
                 part: moments[f"{part}.{name}"].to(weight.device)
                 for part in _MOMENTS
             }
+    learner.restore(checkpoint.tensors.get("method", {}), checkpoint.state.get("method", {}))
     random_state.restore(checkpoint.state["random"], checkpoint.tensors["random"])
     return RunState.from_json(checkpoint.state["run"])
 

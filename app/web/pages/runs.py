@@ -13,7 +13,7 @@ from app.errors import DomainError
 from app.projects.tables import Project, Role
 from app.runs import fit_words, planning, service
 from app.runs.log_file import last_lines
-from app.runs.methods import METHODS
+from app.runs.methods import METHODS, Method
 from app.runs.queue.claiming import places_in_queue
 from app.runs.queue.places import QueuePlace
 from app.runs.recipe import Preset
@@ -216,13 +216,19 @@ def _training_page(
             "model_is_ready": model is not None and service.is_usable(model),
             "example_count": count,
             "held_out": held_out_count(count),
-            "plans": planning.preset_plans(session, model, project.id, count) if model else [],
+            "plans": planning.preset_plans(
+                session, model, project.id, count, planning.chosen_method(typed)
+            )
+            if model
+            else [],
             "choices": planning.CHOICES,
             "typed": typed,
             "chosen": _preset(typed),
             "method": METHODS[planning.chosen_method(typed)],
+            "methods": METHODS,
             "method_name": planning.chosen_method(typed),
-            "has_choices": any(typed.get(name) for name in planning.field_names()),
+            "has_choices": any(typed.get(name) for name in planning.field_names())
+            or planning.chosen_method(typed) is not Method.LORA,
             "runs": service.runs_of(session, project),
             "short_result": short_result,
             "fit_sentences": fit_words.fit_sentences,

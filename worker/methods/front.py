@@ -1,0 +1,75 @@
+"""Virtual tokens: what prompt tuning, P-tuning and prefix tuning put before every text.
+
+Two kinds. Vectors that stand where tokens would (prompt tuning, P-tuning): the model reads them
+first. Keys and values for each layer (prefix tuning): the model finds them in its memory as if it
+had read something. Training and chat go through the base model directly, so both put them there
+in the one way that stands here; what peft itself would calculate is the same.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from peft import PeftType
+from transformers import DynamicCache, PreTrainedModel
+
+PROMPT_TYPES: Final = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
+
+
+class Front:
+    """The virtual tokens of a peft model, before a batch or in a fresh memory.
+
+    Attributes:
+        is_on: whether they stand there; without them the base model answers.
+    """
+
+    def __init__(self, model: Any, base: PreTrainedModel) -> None:  # noqa: ANN401
+        self._model = model
+        self._base = base
+        self._in_memory = model.active_peft_config.peft_type == PeftType.PREFIX_TUNING
+        self.is_on = True
+
+    @property
+    def places(self) -> int:
+        """How many places of the model's output come before those of the text."""
+        if self._in_memory or not self.is_on:
+            return 0
+        return int(self._model.active_peft_config.num_virtual_tokens)
+
+    def inputs(self, ids: torch.Tensor) -> dict[str, Any]:
+        """Return what the base model is called with to read rows of token ids."""
+        if not self.is_on:
+            return {"input_ids": ids}
+        if self._in_memory:
+            memory = self._model.get_prompt(batch_size=len(ids))
+            return {"input_ids": ids, "past_key_values": memory}
+        embedded = self._base.get_input_embeddings()(ids)
+        vectors = self._model.get_prompt(batch_size=len(ids)).to(embedded.dtype)
+        return {"inputs_embeds": torch.cat([vectors, embedded], dim=1)}
+
+    def filled_cache(self) -> DynamicCache:
+        """Return a memory for one answer in which the virtual tokens have been read already."""
+        vectors = self._model.get_prompt(batch_size=1)
+        if self._in_memory:
+            memory: DynamicCache = vectors
+            return memory
+        cache = DynamicCache(config=self._base.config)
+        base: Any = self._base
+        embedding: Any = base.get_input_embeddings().weight
+        base(
+            inputs_embeds=vectors.to(embedding.dtype),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return cache
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Leave them away for a while."""
+        self.is_on = False
+        try:
+            yield
+        finally:
+            self.is_on = True

@@ -1,0 +1,88 @@
+"""Which layers of a base model a method works on, found by looking at the model, not at its name.
+
+peft knows targets for the models that it has in its tables; new models come faster than tables.
+"""
+
+from collections.abc import Iterable
+from math import gcd
+from typing import Any, Final
+
+import torch
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+# What the many families of models call the layers that IA3 scales (Liu et al., 2022, section 3.3):
+# keys and values of the attention, and what goes into the last layer of the feed-forward part.
+_KEYS_AND_VALUES: Final = ("k_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv")
+_FEEDFORWARD_ENDS: Final = (
+    *("down_proj", "w2", "fc2", "fc_out", "dense_4h_to_h", "output_linear"),
+    *("mlp.c_proj",),
+)
+
+
+class UnsuitableModelError(Exception):
+    """A method cannot work on this base model; the text says why, as the end of a sentence."""
+
+
+def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Return all linear layers but the output head, by their full names."""
+    head = model.get_output_embeddings()
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head
+    }
+
+
+def ia3_targets(model: PreTrainedModel) -> tuple[list[str], list[str]]:
+    """Return the names of the layers that are scaled, and those of them scaled at their input."""
+    names = linear_layers(model)
+    ends = _present(names, _FEEDFORWARD_ENDS)
+    targets = [*_present(names, _KEYS_AND_VALUES), *ends]
+    if not targets:
+        raise UnsuitableModelError("its layers have names that are not known to this method")
+    return targets, ends
+
+
+def normalising_layers(model: PreTrainedModel) -> list[str]:
+    """Return the last parts of the names of all layers that normalise and have weights."""
+    names = {
+        name.rsplit(".", 1)[-1]
+        for name, layer in model.named_modules()
+        if "norm" in type(layer).__name__.lower() and any(True for _ in layer.parameters())
+    }
+    if not names:
+        raise UnsuitableModelError("it has no layers that normalise")
+    return sorted(names)
+
+
+def common_block_size(model: PreTrainedModel, wanted: int) -> int:
+    """Return the largest even size up to the wanted one that divides the input of every layer."""
+    inputs = gcd(*(_input_size(layer) for layer in linear_layers(model).values()))
+    size = next((size for size in range(wanted, 1, -1) if inputs % size == 0 and size % 2 == 0), 0)
+    if not size:
+        raise UnsuitableModelError("the sizes of its layers have no even number in common")
+    return size
+
+
+def require_linear(model: PreTrainedModel) -> None:
+    """Raise UnsuitableModelError if the model keeps its weights transposed, as GPT-2 does."""
+    if any(isinstance(layer, Conv1D) for layer in linear_layers(model).values()):
+        raise UnsuitableModelError("it keeps its layers in an older form (Conv1D)")
+
+
+def require_plain_memory(model: PreTrainedModel) -> None:
+    """Raise UnsuitableModelError if some layers remember otherwise than by keys and values."""
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if kinds - {"full_attention", "sliding_attention", "attention"}:
+        raise UnsuitableModelError("some of its layers have no keys and values to put before")
+
+
+def _input_size(layer: Any) -> int:  # noqa: ANN401 (Conv1D has no types)
+    size: int = layer.in_features if isinstance(layer, torch.nn.Linear) else layer.nx
+    return size
+
+
+def _present(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
+    known = list(names)
+    return [end for end in endings if any(f".{name}".endswith(f".{end}") for name in known)]
