@@ -134,5 +134,6 @@ def test_the_table_in_the_docs_is_the_code() -> None:
 
 def test_the_changelog_names_this_version() -> None:
     lines = (REPOSITORY_ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
-    newest = next(line for line in lines if line.startswith("## "))
+    versions = (line for line in lines if line.startswith("## ") and line != "## Unreleased")
+    newest = next(versions)
     assert newest.split()[1] == VERSION
