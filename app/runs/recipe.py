@@ -1,13 +1,7 @@
-"""The recipe: every setting of a run, frozen before anything starts, and the rules that choose it.
+"""The recipe: every setting of a run, frozen before anything starts, and what a preset chooses.
 
-The rules are written for people who will never look at them, and shown to those who do:
-
-* The run sees all of the data for whole epochs; never a fixed number of steps.
-* Few examples need more passes, many examples fewer: epochs are chosen so that the number of
-  updates lies near a target for the preset, between a least and a most number of passes.
-* An update looks at 8 examples; fewer when there are under 80, so that an epoch has 10 updates.
-* The learning rate follows the base model's size (small models bear larger steps) after the
-  LoRA literature: 2e-4 for billions of parameters (Dettmers et al., QLoRA, 2023), larger below.
+The rules are written for people who will never look at them, and shown to those who do. The numbers
+and why they are so stand in rules.py.
 """
 
 from collections.abc import Mapping
@@ -18,6 +12,7 @@ from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
+from app.runs import rules
 from app.runs.methods import METHODS, Method, Quantization
 from app.runs.objectives import OBJECTIVES, Objective, checked_objective_settings
 from app.runs.setting import SettingValue, SettingValues, fill_settings
@@ -179,14 +174,8 @@ class FittedSettings(BaseModel):
 
 
 _SHORTEST_EXAMPLE: Final = 32
-_TARGET_UPDATES: Final = {Preset.QUICK: 60, Preset.BALANCED: 180, Preset.THOROUGH: 400}
+_TARGET_UPDATES: Final = {Preset.QUICK: 100, Preset.BALANCED: 270, Preset.THOROUGH: 540}
 _EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
-_LEARNING_RATE_BY_PARAMETERS: Final = (
-    (20_000_000, 3e-3),
-    (200_000_000, 1e-3),
-    (1_000_000_000, 4e-4),
-    (float("inf"), 2e-4),
-)
 
 
 def fit_settings(
@@ -209,12 +198,7 @@ def fit_settings(
         chosen: settings of the method that an expert chose; the others follow from them.
         objective: what is learned.
     """
-    examples_per_update = 8
-    while examples_per_update > 1 and train_count < 10 * examples_per_update:
-        examples_per_update //= 2
-    updates_per_epoch = max(1, ceil(train_count / examples_per_update))
     least, most = _EPOCH_BOUNDS[preset]
-    epochs = min(most, max(least, round(_TARGET_UPDATES[preset] / updates_per_epoch)))
     spec = METHODS[method]
     settings, _ = fill_settings(spec.settings, chosen or {}, spec.by_preset.get(preset.value))
     room = max(_SHORTEST_EXAMPLE, context_length - spec.virtual_tokens(settings))
@@ -223,8 +207,8 @@ def fit_settings(
         method_settings=settings,
         learning_rate=spec.learning_rate_factor
         * OBJECTIVES[objective].learning_rate_factor
-        * next(rate for limit, rate in _LEARNING_RATE_BY_PARAMETERS if base_parameters <= limit),
-        epochs=epochs,
-        examples_per_update=examples_per_update,
+        * rules.learning_rate(base_parameters),
+        epochs=rules.passes(train_count, _TARGET_UPDATES[preset], least, most),
+        examples_per_update=rules.examples_per_update(train_count),
         max_tokens_per_example=min(room, 2048),
     )

@@ -30,10 +30,10 @@ STARTER: Final = REPOSITORY / "app" / "base_models" / "starter"
 SHARED: Final = Path("/work/shared/data")
 SAMPLES: Final = ("voice", "tickets", "reports")
 CASES: Final = (
-    *(*SAMPLES, "voice@20", "tickets@20", "alpaca@20", "alpaca@200"),
+    *(*SAMPLES, "voice@20#0", "tickets@20#0", "alpaca@20#0", "alpaca@200"),
     *("kinds@1000", "kinds@10000", "manual", "web@100"),
 )
-SMALL_CASES: Final = ("tickets@20", "voice@20")
+SMALL_CASES: Final = ("tickets@20#0", "voice@20#0")
 
 
 def main() -> None:

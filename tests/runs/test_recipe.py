@@ -91,7 +91,7 @@ def test_room_to_learn_follows_the_preset_unless_it_is_chosen() -> None:
     ranks = [fit_settings(preset, 100, 10**7, 512).method_settings["rank"] for preset in Preset]
     assert ranks == [8, 16, 32]
     chosen = fit_settings(Preset.QUICK, 100, 10**7, 512, Method.LORA, {"rank": 5})
-    assert chosen.method_settings == {"rank": 5, "alpha": 10, "dropout": 0.0}
+    assert chosen.method_settings == {"rank": 5, "alpha": 32, "dropout": 0.0}
 
 
 @pytest.mark.parametrize("method", Method)

@@ -45,7 +45,7 @@ def test_a_run_freezes_recipe_and_examples(
     folder = storage.path("runs", run.id)
     recipe = Recipe.read(folder)
     assert recipe == Recipe.model_validate(get_run(engine, run.id).recipe)
-    assert recipe.method_settings == {"rank": 4, "alpha": 8, "dropout": 0.0}
+    assert recipe.method_settings == {"rank": 4, "alpha": 32, "dropout": 0.0}
     assert recipe.seed == 7
     assert run.train_count == 25
     assert run.validation_count == 5
