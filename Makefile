@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 SOURCES := app worker tests migrations scripts benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow test-gpu check format lock screenshots settings-docs methods-docs clean
+.PHONY: help run install test test-slow test-gpu check format lock bench-training screenshots settings-docs methods-docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,15 @@ format: $(VENV)/dev.stamp ## Bring the code into its form
 
 lock: $(VENV)/dev.stamp ## Pin every dependency anew
 	@$(PIP) uv && $(BIN)/python scripts/lock.py
+
+bench-training: $(VENV)/dev.stamp .venv-bench/trl.stamp ## Compare the speed of training with other programs
+	@$(BIN)/python benchmarks/training/run.py $(ARGUMENTS)
+
+.venv-bench/trl.stamp: requirements/bench-trl.txt
+	@test -x .venv-bench/trl/bin/python || $(PYTHON) -m venv .venv-bench/trl
+	@.venv-bench/trl/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@.venv-bench/trl/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 screenshots: $(VENV)/dev.stamp ## Take the README's pictures again from a really running Tailor
 	@$(BIN)/python scripts/screenshots.py

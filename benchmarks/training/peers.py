@@ -1,0 +1,108 @@
+"""The plain Trainer and TRL's SFTTrainer: `python peers.py FOLDER KIND`. Prints one JSON line.
+
+Runs in an environment that need not know Tailor. `trainer` and `trl` are what a person writes who
+follows the documentation; `trainer_tuned`, `trl_grouped` and `trl_packed` are what an expert makes
+of them on a processor: bf16 weights, and examples of like length together or packed.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+EXAMPLES_PER_UPDATE, RANK, ALPHA, LEARNING_RATE, MOST_TOKENS = 8, 16, 32, 1e-3, 1024
+
+
+def main() -> None:
+    folder, kind = Path(sys.argv[1]), sys.argv[2]
+    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    trainer = _trl(folder, kind, rows) if kind.startswith("trl") else _plain(folder, kind, rows)
+    started, processor = time.perf_counter(), time.process_time()
+    outcome = trainer.train()
+    print(
+        json.dumps(
+            {
+                "tokens": sum(len(row["input_ids"]) for row in rows),
+                "seconds": time.perf_counter() - started,
+                "processor_seconds": time.process_time() - processor,
+                "loss": outcome.training_loss,
+                "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+            }
+        )
+    )
+
+
+def _settings(folder: Path, kind: str) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder / kind),
+        "per_device_train_batch_size": EXAMPLES_PER_UPDATE,
+        "num_train_epochs": 1,
+        "learning_rate": LEARNING_RATE,
+        "save_strategy": "no",
+        "report_to": [],
+        "logging_steps": 1000,
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+
+
+def _model(folder: Path, kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    is_tuned = kind not in {"trainer", "trl"}
+    dtype = torch.bfloat16 if is_tuned else torch.float32
+    return AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
+
+
+def _adapter() -> Any:  # noqa: ANN401 (peft ships no types)
+    from peft import LoraConfig
+
+    return LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _plain(folder: Path, kind: str, rows: Any) -> Any:  # noqa: ANN401
+    from peft import get_peft_model
+    from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    sampling = "group_by_length" if kind == "trainer_tuned" else "random"
+    return Trainer(
+        model=get_peft_model(_model(folder, kind), _adapter()),
+        args=TrainingArguments(**_settings(folder, kind), train_sampling_strategy=sampling),
+        train_dataset=[{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows],
+        data_collator=DataCollatorForSeq2Seq(AutoTokenizer.from_pretrained(folder / "base")),
+    )
+
+
+def _trl(folder: Path, kind: str, rows: Any) -> Any:  # noqa: ANN401
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    settings: dict[str, Any] = {"max_length": MOST_TOKENS, **_settings(folder, kind)}
+    if kind != "trl":
+        # The weights are bf16 themselves, which is quicker; memory is not short.
+        settings |= {"bf16": False, "gradient_checkpointing": False}
+    if kind == "trl_grouped":
+        settings["train_sampling_strategy"] = "group_by_length"
+    if kind == "trl_packed":
+        # As many examples an update as the others, as near as whole packs of tokens allow.
+        tokens = sum(len(row["input_ids"]) for row in rows) / len(rows) * EXAMPLES_PER_UPDATE
+        settings |= {
+            "packing": True,
+            "per_device_train_batch_size": max(1, round(tokens / MOST_TOKENS)),
+        }
+    return SFTTrainer(
+        model=_model(folder, kind),
+        args=SFTConfig(**settings),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(folder / "base"),
+        peft_config=_adapter(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Tailor's training beside its peers, in one run on one machine.
+
+    make bench-training ARGUMENTS="--shape 135m --rows 40 --rounds 3"
+
+Same base model (random weights), same tokens, same LoRA settings, same number of examples per
+update. Each contender is a process of its own; the rounds interleave them, so that whatever else
+the machine does meets all; medians count. Tokens are real ones, without filling, and seconds those
+of training alone. Tokens per second of processor time say the same where the machine is shared.
+MFU counts 4 N operations per token (a frozen base: forwards 2 N, backwards 2 N) against the fastest
+bf16 product of a matrix of 1024 by 1024 in the same round, both per second of processor time.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+TRL_PYTHON = REPOSITORY / ".venv-bench" / "trl" / "bin" / "python"
+CONTENDERS = {
+    "trl": (TRL_PYTHON, "TRL, its defaults"),
+    "trl_grouped": (TRL_PYTHON, "TRL, bf16, length grouping"),
+    "trl_packed": (TRL_PYTHON, "TRL, bf16, packing"),
+    "trainer": (Path(sys.executable), "Trainer and peft, defaults"),
+    "trainer_tuned": (Path(sys.executable), "Trainer and peft, bf16, length grouping"),
+    "tailor": (Path(sys.executable), "Tailor"),
+}
+Result = dict[str, float]
+
+
+def main() -> None:
+    sys.path[0] = str(HERE)
+    from prepare import SHAPES, prepare
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=[*SHAPES], default="30m")
+    parser.add_argument("--rows", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="+", choices=[*CONTENDERS], default=[*CONTENDERS])
+    parser.add_argument("--data", type=Path, default=Path("/work/shared/data/alpaca_en_demo.json"))
+    arguments = parser.parse_args()
+    results: dict[str, list[Result]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as name:
+        parameters = prepare(Path(name), arguments.shape, arguments.rows, arguments.data)
+        for _ in range(arguments.rounds):
+            peak = _process(Path(sys.executable), "peak.py", threads=arguments.threads)
+            bf16 = float(peak["bfloat16"]["per_processor_second"])
+            for kind in arguments.only:
+                result = _measure(kind, Path(name), arguments.threads)
+                per_second = result["tokens"] / result["processor_seconds"]
+                result["mfu"] = 4 * parameters * per_second / (bf16 * 1e9)
+                results[kind].append(result)
+                line = {"contender": kind, "shape": arguments.shape, **result, "peak": peak}
+                print(json.dumps(line), file=sys.stderr, flush=True)
+    print(f"\n{arguments.shape}: {parameters / 1e6:.0f} M parameters, {arguments.rows} examples\n")
+    show({kind: _medians(found) for kind, found in results.items()})
+
+
+def _measure(kind: str, folder: Path, threads: int) -> Result:
+    program = "ours.py" if kind == "tailor" else "peers.py"
+    result: Result = _process(CONTENDERS[kind][0], program, str(folder), kind, threads=threads)
+    return result
+
+
+def _process(python: Path, program: str, *arguments: str, threads: int) -> dict:  # type: ignore[type-arg]
+    output = subprocess.run(
+        [str(python), str(HERE / program), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "HF_HUB_OFFLINE": "1",
+            "TQDM_DISABLE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        },
+    )
+    if output.returncode != 0:
+        raise SystemExit(output.stderr[-3000:])
+    return json.loads(output.stdout.splitlines()[-1])
+
+
+def _medians(found: list[Result]) -> Result:
+    medians = {name: statistics.median(entry[name] for entry in found) for name in found[0]}
+    medians["speed"] = statistics.median(e["tokens"] / e["seconds"] for e in found)
+    medians["per_processor"] = statistics.median(
+        e["tokens"] / e["processor_seconds"] for e in found
+    )
+    return medians
+
+
+def show(results: dict[str, Result]) -> None:
+    """Print a table for docs/benchmarks.md."""
+    print("| | tokens/s | tokens per CPU second | Tailor is × as fast | MFU | loss | peak MB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    ours = results.get("tailor", {}).get("per_processor")
+    for kind, result in results.items():
+        times = f"{ours / result['per_processor']:.2f}" if ours else ""
+        print(
+            f"| {CONTENDERS[kind][1]} | {result['speed']:.0f} | {result['per_processor']:.0f} "
+            f"| {times} | {result['mfu']:.0%} | {result['loss']:.3f} "
+            f"| {result['peak_megabytes']:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
