@@ -174,7 +174,7 @@ class FittedSettings(BaseModel):
 
 
 _SHORTEST_EXAMPLE: Final = 32
-_TARGET_UPDATES: Final = {Preset.QUICK: 100, Preset.BALANCED: 270, Preset.THOROUGH: 540}
+_TARGET_UPDATES: Final = {Preset.QUICK: 120, Preset.BALANCED: 340, Preset.THOROUGH: 680}
 _EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
 
 
