@@ -73,6 +73,7 @@ class TrainingChild:
         module: the program, which tests replace.
         kept_descriptors: open files that it holds as long as it lives, such as the device's lock.
         environment: what it is told besides, such as which device is its own.
+        finishes: it is to learn no more, and to keep the best of what it has learned.
         process: one that was told all this already; without one, a process is started.
     """
 
@@ -84,14 +85,18 @@ class TrainingChild:
         module: str = TRAINING_MODULE,
         kept_descriptors: tuple[int, ...] = (),
         environment: Mapping[str, str] | None = None,
+        finishes: bool = False,
         process: "subprocess.Popen[bytes] | None" = None,
     ) -> None:
         self._events: SimpleQueue[AnyChildEvent] = SimpleQueue()
         self._is_gone = False
+        self._is_listening = False
+        self._knows_to_finish = finishes
         self._log = RunLog(run_folder)
         self._log.begin_attempt(fence)
         self._process = process or start_training_process(
             *("-m", module, "--run-folder", str(run_folder), "--fence", str(fence)),
+            *(["--finish"] if finishes else []),
             environment=training_environment(environment),
             kept_descriptors=kept_descriptors,
         )
@@ -144,6 +149,16 @@ class TrainingChild:
         if not self.has_ended:
             self._process.terminate()
 
+    def ask_to_finish(self) -> None:
+        """Ask it to learn no more, and to save the best that it has learned (SIGUSR1); once.
+
+        The signal would end a process that does not listen for it yet, so that is waited for: ask
+        again a moment later.
+        """
+        if self._is_listening and not self._knows_to_finish and not self.has_ended:
+            self._process.send_signal(signal.SIGUSR1)
+            self._knows_to_finish = True
+
     def kill(self) -> None:
         """End it and whatever it started, at once. Nothing that it published is hurt by it."""
         if self._is_gone:
@@ -157,6 +172,7 @@ class TrainingChild:
         """Turn its lines into events until it closes the pipe; runs in a thread."""
         with stream:
             while line := stream.readline(LONGEST_LINE_BYTES):
+                self._is_listening = True
                 try:
                     self._events.put(read_event(line))
                 except UnreadableEventError as error:

@@ -23,6 +23,7 @@ from app.runs import holding
 from app.runs.child_events import AnyChildEvent, FailureEvent, ResultEvent, StoppedEvent
 from app.runs.holding import HeldRun
 from app.runs.progress.batch import Intake
+from app.runs.progress.repository import Wishes
 from app.runs.repository import status_of
 from app.runs.status import IllegalMoveError, RunStatus
 from app.runs.tidying import remove_what_is_no_longer_needed
@@ -46,7 +47,9 @@ _LISTEN_SECONDS: Final = 0.2
 _WRITE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 1.0
 _SAVE_SECONDS: Final = 15.0
-"""How long a training process that was asked to stop may take to save."""
+"""How long a training process may take to save when its worker stops."""
+_PAUSE_SECONDS: Final = 60.0
+"""How long it may take where only people wait for it."""
 _LAST_WORD_SECONDS: Final = 8.0
 """How long a worker that stops itself goes on trying to reach a database that is away."""
 
@@ -75,6 +78,7 @@ class RunSupervisor:
         self._failure: FailureEvent | None = None
         self._has_stopped = False
         self._kernel_kills = KernelKills()
+        self._wishes = Wishes(finish=held.finishes)
         self._asked_to_stop_at: float | None = None
         self._next_beat = 0.0
         self._next_write = 0.0
@@ -98,7 +102,7 @@ class RunSupervisor:
 
     def _start_child(self, device: DeviceLock) -> TrainingChild:
         kept, environment = (device.descriptor,), environment_for(device.device)
-        order = Order(self._folder, self._held.fence)
+        order = Order(self._folder, self._held.fence, self._held.finishes)
         try:
             child = TrainingChild(
                 self._folder,
@@ -106,6 +110,7 @@ class RunSupervisor:
                 module=self._child_module,
                 kept_descriptors=kept,
                 environment=environment,
+                finishes=order.finishes,
                 process=self._spares.take(order, kept, environment) if self._spares else None,
             )
             holder = LockHolder(
@@ -128,8 +133,7 @@ class RunSupervisor:
                 self._take(event)
                 event = child.next_event(0)
             self._keep_in_touch()
-            if self._stop_requested():
-                self._ask_to_stop(child)
+            self._heed_wishes(child)
 
     def _take(self, event: AnyChildEvent) -> None:
         match event:
@@ -151,14 +155,15 @@ class RunSupervisor:
         if now >= self._next_beat:
             on_time = self._try(lambda session: holding.beat(session, self._held))
             self._next_beat = now + (HEARTBEAT_SECONDS if on_time else _WRITE_SECONDS)
-            self._next_look = now + _LOOK_SECONDS
         if now >= self._next_write and not self._intake.batch.is_empty:
             self._write_batch()
             self._next_write = time.monotonic() + _WRITE_SECONDS
-            self._next_look = self._next_write
         if now >= self._next_look:
-            self._try(lambda session: holding.check_held(session, self._held), read_only=True)
+            self._try(self._look, read_only=True)
             self._next_look = time.monotonic() + _LOOK_SECONDS
+
+    def _look(self, session: Session) -> None:
+        self._wishes = holding.look(session, self._held)
 
     def _write_batch(self) -> bool:
         batch = self._intake.hand_over()
@@ -177,12 +182,20 @@ class RunSupervisor:
             return False
         return True
 
-    def _ask_to_stop(self, child: TrainingChild) -> None:
+    def _heed_wishes(self, child: TrainingChild) -> None:
+        if self._wishes.finish:
+            child.ask_to_finish()
+        if self._stop_requested():
+            self._ask_to_stop(child, patience=_SAVE_SECONDS)
+        elif self._wishes.pause:
+            self._ask_to_stop(child, patience=_PAUSE_SECONDS)
+
+    def _ask_to_stop(self, child: TrainingChild, patience: float) -> None:
         now = time.monotonic()
         if self._asked_to_stop_at is None:
             self._asked_to_stop_at = now
             child.ask_to_stop()
-        elif now > self._asked_to_stop_at + _SAVE_SECONDS:
+        elif now > self._asked_to_stop_at + patience:
             child.kill()
 
     def _conclude(self, exit_code: int) -> None:
@@ -192,7 +205,7 @@ class RunSupervisor:
         elif self._failure is not None:
             self._fail(self._failure)
         elif self._has_stopped or self._asked_to_stop_at is not None:
-            message = f"Tailor was stopped for a moment. {holding.GOES_ON}"
+            message = f"The training was stopped for a moment. {holding.GOES_ON}"
             self._insist(lambda session: holding.requeue(session, self._held, message))
         elif self._kernel_kills.explain(exit_code):
             self._step_down(exit_code)

@@ -61,6 +61,7 @@ class CardFacts:
     """Everything that stands in a model card.
 
     Attributes:
+        ending_sentence: that and why it learned less long than its recipe says, if it did.
         is_whole: whether a whole model was trained, which needs no base model beside it.
         instructions: what all examples began with; the model is told it again with each question.
         libraries: names and versions of those that made the files.
@@ -79,6 +80,7 @@ class CardFacts:
     loss_before: float | None
     loss_after: float | None
     result_sentence: str
+    ending_sentence: str = ""
     instructions: str = ""
     is_whole: bool = False
     libraries: Mapping[str, str] = field(default_factory=dict)

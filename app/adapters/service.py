@@ -22,7 +22,7 @@ from app.runs.methods import METHODS
 from app.runs.recipe import Recipe
 from app.runs.recipe_facts import Fact, method_facts
 from app.runs.result_files import is_whole_model, weights_files
-from app.runs.sentences import result_sentence, verdict
+from app.runs.sentences import ending_sentence, passes, result_sentence, verdict
 from app.runs.tables import Run
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
@@ -37,6 +37,8 @@ class Version:
     Attributes:
         verdict: better, same, worse or unknown, by the held-out examples.
         result_sentence: the same as a sentence.
+        ending_sentence: that and why it learned less long than was planned, if it did.
+        passes: how often it went through its examples.
     """
 
     number: int
@@ -52,6 +54,8 @@ class Version:
     loss_after: float | None
     verdict: str
     result_sentence: str
+    ending_sentence: str
+    passes: str
     seconds: float
 
     @property
@@ -81,6 +85,8 @@ class Version:
             loss_after=after,
             verdict=verdict(before, after),
             result_sentence=result_sentence(before, after),
+            ending_sentence=ending_sentence(result),
+            passes=passes(result.get("epochs"), int(run.recipe["epochs"])),
             seconds=float(result.get("seconds") or 0.0),
         )
 
@@ -170,6 +176,7 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         loss_before=version.loss_before,
         loss_after=version.loss_after,
         result_sentence=version.result_sentence,
+        ending_sentence=version.ending_sentence,
         instructions=trained_instructions(storage, version.run_id),
         libraries=libraries_of(folder),
     )

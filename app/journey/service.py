@@ -1,7 +1,6 @@
 """A project from end to end: how far it is and what comes next."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -10,8 +9,6 @@ from app.journey.repository import Rows
 from app.projects.stepper import Counts, Progress, progress
 from app.projects.tables import Project
 from app.runs.status import FINAL, RunStatus
-
-_WAITING: Final = (RunStatus.QUEUED, RunStatus.PAUSED)
 
 
 def progress_of(session: Session, project: Project) -> Progress:
@@ -36,7 +33,8 @@ def _counts(rows: Rows, project_id: str) -> Counts:
         base_model_ready=bool(base_model and base_model["is_ready"]),
         active_run_id=run["id"] if run and is_open else None,
         active_version=run["version_number"] if run and is_open else None,
-        waiting=bool(run and run["status"] in _WAITING),
+        waiting=bool(run and run["status"] == RunStatus.QUEUED),
+        paused=bool(run and run["status"] == RunStatus.PAUSED),
         last_run_failed=bool(run and run["status"] == RunStatus.FAILED),
         versions=rows.versions.get(project_id, 0),
         conversations=rows.conversations.get(project_id, 0),

@@ -28,6 +28,7 @@ class Counts:
     active_run_id: str | None = None
     active_version: int | None = None
     waiting: bool = False
+    paused: bool = False
     """The active run waits for its turn."""
     last_run_failed: bool = False
     versions: int = 0
@@ -119,12 +120,7 @@ def _versions_hint(counts: Counts) -> str:
 def _next_step(base: str, counts: Counts) -> NextStep:
     before = _before_training(base, counts)
     if counts.active_run_id:
-        sentence = (
-            f"Version {counts.active_version} waits for its turn."
-            if counts.waiting
-            else f"Version {counts.active_version} is learning. You can close this page meanwhile."
-        )
-        return NextStep(sentence, _training_url(base, counts), "Watch it")
+        return NextStep(_active_sentence(counts), _training_url(base, counts), "Watch it")
     if counts.versions == 0 or counts.last_run_failed:
         return before or _start(base, counts)
     if counts.conversations == 0:
@@ -138,6 +134,14 @@ def _next_step(base: str, counts: Counts) -> NextStep:
         f"{base}/versions",
         "See the versions",
     )
+
+
+def _active_sentence(counts: Counts) -> str:
+    if counts.paused:
+        return f"Version {counts.active_version} is paused. It goes on when you say so."
+    if counts.waiting:
+        return f"Version {counts.active_version} waits for its turn."
+    return f"Version {counts.active_version} is learning. You can close this page meanwhile."
 
 
 def _before_training(base: str, counts: Counts) -> NextStep | None:

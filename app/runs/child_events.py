@@ -147,6 +147,15 @@ class MemoryEvent(ChildEvent):
     note: Sentence
 
 
+class Ending(StrEnum):
+    """Why a run that succeeded learned no more."""
+
+    PLANNED = "planned"
+    """All of its updates were made."""
+    ASKED = "asked"
+    """A person wanted the best of what it had learned so far."""
+
+
 class ResultEvent(ChildEvent):
     event: Literal["result"]
     loss_before: Number | None = None
@@ -162,6 +171,9 @@ class ResultEvent(ChildEvent):
     best_step: Step
     steps: Step
     epochs: Number
+    """Passes over the examples that were really made; a part of one counts as that part."""
+    planned_steps: Step | None = None
+    ending: Ending = Ending.PLANNED
     tokens_seen: Count
     seconds: Number
     """All of it, the evaluations included."""

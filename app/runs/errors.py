@@ -63,6 +63,24 @@ class AlreadyOverError(ConflictError):
         )
 
 
+class AlreadyFinishingError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This training is finishing already.",
+            why="It was asked to keep the best of what it has learned, which takes a moment only.",
+            next_step="Wait for its version, or stop it.",
+        )
+
+
+class NothingLearnedError(ConflictError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This training has not learned anything yet.",
+            why="Not one step is done, so there is nothing that a version could hold.",
+            next_step="Wait until it learns, or stop it.",
+        )
+
+
 class NotPausedError(ConflictError):
     def __init__(self) -> None:
         super().__init__(

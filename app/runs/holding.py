@@ -18,6 +18,7 @@ from app.leases.tables import MAX_ATTEMPTS
 from app.runs.child_events import FailureEvent, ResultEvent
 from app.runs.progress import repository
 from app.runs.progress.batch import Batch
+from app.runs.progress.repository import Wishes
 from app.runs.queue.claiming import claim_next
 from app.runs.recipe import Recipe
 from app.runs.status import RunStatus, check_move
@@ -25,6 +26,7 @@ from app.runs.tables import Run
 from app.workers.device import OneDevice
 
 GOES_ON: Final = "It goes on from where it was last saved."
+PAUSED_BY_PERSON: Final = "It was paused. Nothing of what it has learned is lost."
 
 _FREE: Final[dict[str, Any]] = {"lease_owner": None, "lease_expires_at": None}
 _NO_PROGRESS: Final[dict[str, Any]] = {
@@ -49,6 +51,8 @@ class HeldRun:
     id: str
     fence: int
     recipe: Recipe
+    finishes: bool = False
+    """Someone wants it to learn no more and to keep its best."""
 
 
 def owner_name() -> str:
@@ -83,18 +87,20 @@ def claim_next_run(session: Session, device: OneDevice | None = None) -> HeldRun
         values = {} if run.started_at else {"started_at": now()}
         event = {"status": RunStatus.STARTING, "attempt": run.attempts}
         repository.write(session, *claimed, values, [("status", event)])
-        return HeldRun(*claimed, recipe)
+        return HeldRun(*claimed, recipe, finishes=run.finish_requested_at is not None)
     return None
 
 
-def check_held(session: Session, held: HeldRun) -> None:
-    """Look, without writing, whether the run still is ours; a cancelled one is not.
+def look(session: Session, held: HeldRun) -> Wishes:
+    """Look, without writing, whether the run still is ours, and what people want of it.
 
     Raises:
-        LostLeaseError: if it is not.
+        LostLeaseError: if it is not ours; a cancelled one is not.
     """
-    if not repository.is_held(session, held.id, held.fence):
+    wishes = repository.wishes(session, held.id, held.fence)
+    if wishes is None:
         raise LostLeaseError(f"run {held.id} is no longer held under fence {held.fence}")
+    return wishes
 
 
 def beat(session: Session, held: HeldRun) -> None:
@@ -153,7 +159,9 @@ def fail(session: Session, held: HeldRun, failure: FailureEvent) -> RunStatus:
     """
     run = repository.lock_held(session, held.id, held.fence)
     if failure.code == "disk_full":
-        return _pause(session, run, failure)
+        return _rest(
+            session, run, failure.reason, failure.model_dump(exclude={"event"}, exclude_none=True)
+        )
     if not failure.permanent and run.attempts < MAX_ATTEMPTS:
         return give_back(session, run, f"{failure.reason} {GOES_ON}")
     if not failure.permanent:
@@ -165,13 +173,18 @@ def fail(session: Session, held: HeldRun, failure: FailureEvent) -> RunStatus:
 
 
 def requeue(session: Session, held: HeldRun, message: str) -> None:
-    """Give a run back that was saved because its worker stops; this does not count as a try."""
+    """Give a run back that was saved because it was asked to stop; this does not count as a try."""
     run = repository.lock_held(session, held.id, held.fence)
     give_back(session, run, message, attempts=max(0, run.attempts - 1))
 
 
 def give_back(session: Session, run: Run, message: str, **values: object) -> RunStatus:
-    """Put a locked run back into the queue, where the next worker finds it."""
+    """Put a locked run back into the queue, where the next worker finds it.
+
+    Where someone asked for a pause, it rests instead, however it came back.
+    """
+    if run.pause_requested_at is not None:
+        return _rest(session, run, PAUSED_BY_PERSON, None)
     check_move(run.status, RunStatus.QUEUED)
     queued = {
         "status": RunStatus.QUEUED,
@@ -190,17 +203,19 @@ def _unreadable(error: ValidationError) -> dict[str, Any]:
     return {**_UNREADABLE, "details": str(error)[:2_000]}
 
 
-def _pause(session: Session, run: Run, failure: FailureEvent) -> RunStatus:
+def _rest(session: Session, run: Run, message: str, failure: dict[str, Any] | None) -> RunStatus:
+    """Let a locked run rest until someone lets it go on."""
     check_move(run.status, RunStatus.PAUSED)
     values = {
         "status": RunStatus.PAUSED,
         "phase": "paused",
-        "phase_message": failure.reason,
-        "failure": failure.model_dump(exclude={"event"}, exclude_none=True),
+        "phase_message": message,
+        "failure": failure,
         "fence": run.fence + 1,
         "attempts": 0,
+        "pause_requested_at": None,
     }
-    event = {"status": RunStatus.PAUSED, "message": failure.reason}
+    event = {"status": RunStatus.PAUSED, "message": message}
     changed = _FREE | _NO_PROGRESS | values
     repository.write(session, run.id, run.fence, changed, [("status", event)])
     return RunStatus.PAUSED
@@ -209,7 +224,12 @@ def _pause(session: Session, run: Run, failure: FailureEvent) -> RunStatus:
 def _end(
     session: Session, run: Run, status: RunStatus, values: dict[str, Any], message: str
 ) -> RunStatus:
-    last = {"status": status, "finished_at": now(), "fence": run.fence + 1}
+    last = {
+        "status": status,
+        "finished_at": now(),
+        "fence": run.fence + 1,
+        "pause_requested_at": None,
+    }
     event = {"status": status, "message": message}
     repository.write(session, run.id, run.fence, _FREE | values | last, [("status", event)])
     return status

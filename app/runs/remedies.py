@@ -49,7 +49,8 @@ def can_go_on(run: Run) -> bool:
 def remedy(run: Run) -> Remedy:
     """Return what helps best with a run that is paused or failed."""
     if can_go_on(run):
-        return Remedy(Way.GO_ON, f"Go on from step {run.step:,}" if run.step else "Try again")
+        again = "Go on" if run.status == RunStatus.PAUSED else "Try again"
+        return Remedy(Way.GO_ON, f"Go on from step {run.step:,}" if run.step else again)
     code = str((run.failure or {}).get("code", ""))
     recipe = run.recipe
     match code:

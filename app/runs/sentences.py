@@ -5,10 +5,11 @@ piece of text. It is measured on examples that the model never learned from.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from app.runs.child_events import Ending
 from app.runs.status import RunStatus
 
 # A change by less than this is within what another seed would bring; sentences and verdict agree.
@@ -36,7 +37,7 @@ _MEANINGS: Final = {
     "You can close this page; it goes on.",
     "evaluating": "Held-out examples show how well it does on what it did not learn.",
     "saving": "Only a moment is left.",
-    "paused": "It waits until it can go on.",
+    "paused": "It rests until you let it go on. Nothing of what it has learned is lost.",
     "finished": "",
 }
 
@@ -106,6 +107,28 @@ def result_sentence(before: float | None, after: float | None) -> str:
             "seen by trying it."
         )
     return _compared(before, after, "finds")
+
+
+def ending_sentence(result: Mapping[str, Any]) -> str:
+    """Say that and why a run learned less long than was planned; empty if it did not.
+
+    Args:
+        result: a result event's fields.
+    """
+    planned, done = result.get("planned_steps"), int(result.get("steps") or 0)
+    if result.get("ending") != Ending.ASKED or not planned:
+        return ""
+    kept = int(result.get("best_step") or done)
+    said = f"It was asked to finish after step {done:,} of {planned:,}"
+    return (
+        f"{said}." if kept == done else f"{said}, and keeps its best state, that of step {kept:,}."
+    )
+
+
+def passes(done: float | None, planned: int) -> str:
+    """Say how often a run goes, or went, through its examples: "3", or "1.5 of 3 planned"."""
+    is_whole = done is None or done >= planned
+    return f"{planned:,}" if is_whole else f"{done:.2g} of {planned:,} planned"
 
 
 def verdict(before: float | None, after: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What people do with runs: start, stop, go on. What workers do stands in holding.py."""
+"""What people start, and what a start needs. Steering a run that exists: steering.py."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,22 +11,18 @@ from sqlalchemy.orm import Session
 from app.accounts.tables import User
 from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel, BaseModelStatus
-from app.clock import now
 from app.datasets.snapshot import Snapshot, freeze
 from app.ids import new_id
 from app.projects.service import hold_still
 from app.projects.tables import Project
 from app.runs import repository
 from app.runs.errors import (
-    AlreadyOverError,
     BaseModelGoneError,
     BaseModelNotReadyError,
     NoBaseModelError,
     NoExamplesError,
-    NotPausedError,
     UnknownRunError,
 )
-from app.runs.holding import end_locked
 from app.runs.methods import METHODS, Method
 from app.runs.outlook import run_outlook
 from app.runs.queue.claiming import line_up
@@ -40,8 +36,7 @@ from app.runs.recipe import (
     fit_settings,
     up_to_date,
 )
-from app.runs.remedies import can_go_on
-from app.runs.status import FINAL, RunStatus
+from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.storage.durable import write_atomically
 from app.storage.folders import Storage
@@ -218,38 +213,6 @@ def find_run(session: Session, project: Project, run_id: str) -> Run:
 
 def runs_of(session: Session, project: Project) -> Sequence[Run]:
     return repository.all_of_project(session, project.id)
-
-
-def cancel_run(session: Session, run: Run) -> None:
-    """Stop a run for good, at once.
-
-    The row changes here and now, whatever the worker does: its fence is raised, so the worker
-    finds within a second that the run is no longer its own and ends the training process.
-
-    Raises:
-        AlreadyOverError: if it has ended meanwhile.
-    """
-    locked = repository.lock(session, run.id)
-    if locked is None or locked.status in FINAL:
-        raise AlreadyOverError
-    end_locked(session, locked, RunStatus.CANCELLED, "It was stopped.", cancel_requested_at=now())
-    session.refresh(locked)
-
-
-def continue_run(session: Session, run: Run) -> None:
-    """Put a run that can go on back into the queue: it goes on from where it was last saved.
-
-    Raises:
-        NotPausedError: if it is neither paused nor ended by what another try may mend.
-    """
-    locked = repository.lock(session, run.id)
-    if locked is None or not can_go_on(locked):
-        raise NotPausedError
-    locked.status = RunStatus.QUEUED
-    locked.phase, locked.phase_message, locked.failure = "waiting", "", None
-    locked.attempts, locked.finished_at = 0, None
-    repository.add_event(session, locked, "status", {"status": RunStatus.QUEUED})
-    line_up(session, locked)
 
 
 def _queue(

@@ -65,6 +65,10 @@ class Run(LeaseMixin, Base):
     """On what it is trained, or was last: host, kind, id, name, memory_bytes."""
 
     cancel_requested_at: Mapped[datetime | None]
+    pause_requested_at: Mapped[datetime | None]
+    """Someone wants it to rest; whoever holds it saves and gives it back as paused."""
+    finish_requested_at: Mapped[datetime | None]
+    """Someone wants it to learn no more and to keep its best; whoever holds it sees to it."""
     failure: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     """code, reason, next_step, details, permanent."""
     result: Mapped[JsonObject | None] = mapped_column(JsonColumn)

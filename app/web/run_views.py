@@ -15,13 +15,16 @@ from app.runs.recipe_facts import method_facts
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
     data_sentence,
+    ending_sentence,
     learning_sentence,
+    passes,
     phase_words,
     result_sentence,
     training_only_sentence,
     verdict,
 )
 from app.runs.status import FINAL, RunStatus
+from app.runs.steering import can_finish, can_pause
 from app.runs.tables import Run
 from app.runs.watching.repository import RunState
 from app.web.templating import render_fragment
@@ -117,8 +120,12 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         if run.validation_count
         else training_only_sentence(training),
         "remedy": _remedy_button(run) if status in _REMEDIED else None,
+        "can_pause": can_pause(run),
+        "can_finish": can_finish(run),
         "result": result,
         "result_sentence": result_sentence(before, after),
+        "ending_sentence": ending_sentence(result),
+        "passes": passes(result.get("epochs"), run.recipe["epochs"]),
         "verdict": verdict(before, after),
         "data_sentence": data_sentence(
             int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))

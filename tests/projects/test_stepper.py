@@ -24,6 +24,7 @@ READY = Counts(examples=200, base_model_name="Tailor Starter", base_model_ready=
             "training",
             "Watch it",
         ),
+        (replace(READY, active_run_id="r", active_version=1, paused=True), "training", "Watch it"),
         (replace(READY, active_run_id="r", active_version=1), "training", "Watch it"),
         (replace(READY, last_run_failed=True), "training", "See what happened"),
         (replace(READY, versions=1), "chat", "Try it"),

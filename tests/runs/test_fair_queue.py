@@ -25,8 +25,8 @@ from app.runs.queue.needs import Needs, needs_of
 from app.runs.queue.tables import DeviceUse
 from app.runs.recipe import Preset, Recipe
 from app.runs.repository import lock
-from app.runs.service import cancel_run, continue_run
 from app.runs.status import RunStatus
+from app.runs.steering import cancel_run, continue_run
 from app.runs.tables import Run
 from app.storage.folders import Storage
 from app.workers.device import DeviceKind, OneDevice

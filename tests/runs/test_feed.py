@@ -14,8 +14,8 @@ from app.accounts.tables import UserSession
 from app.datasets.service import add_examples
 from app.projects.tables import ProjectMember
 from app.runs.repository import add_event, lock
-from app.runs.service import cancel_run
 from app.runs.status import RunStatus
+from app.runs.steering import cancel_run
 from app.runs.tables import Run
 from app.web import run_feed, sse
 from app.web.run_feed import RunFeed, Watcher

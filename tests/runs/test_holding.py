@@ -95,7 +95,7 @@ def test_an_old_fence_writes_nothing(engine: Engine, storage: Storage, project_i
 
     for act in (
         lambda session: holding.beat(session, old),
-        lambda session: holding.check_held(session, old),
+        lambda session: holding.look(session, old),
         lambda session: holding.write_batch(session, old, batch),
         lambda session: holding.fail(session, old, _CRASH),
         lambda session: holding.requeue(session, old, "?"),

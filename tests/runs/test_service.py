@@ -10,7 +10,7 @@ from app.base_models.tables import BaseModel, BaseModelStatus
 from app.database.session import transaction
 from app.datasets.repository import ExampleRepository
 from app.projects.tables import Project
-from app.runs import service
+from app.runs import service, steering
 from app.runs.errors import (
     AlreadyOverError,
     BaseModelGoneError,
@@ -126,14 +126,14 @@ def test_stopping_takes_the_run_from_whoever_holds_it(
         held = claim_next_run(session)
     assert held is not None
     with transaction(engine) as session:
-        service.cancel_run(session, get_run(engine, run_id))
+        steering.cancel_run(session, get_run(engine, run_id))
     run = get_run(engine, run_id)
     assert run.status == RunStatus.CANCELLED
     assert run.fence > held.fence
     assert run.cancel_requested_at is not None
     assert run.finished_at is not None
     with pytest.raises(AlreadyOverError), transaction(engine) as session:
-        service.cancel_run(session, run)
+        steering.cancel_run(session, run)
 
 
 def test_a_full_disk_pauses_until_someone_goes_on(
@@ -141,7 +141,7 @@ def test_a_full_disk_pauses_until_someone_goes_on(
 ) -> None:
     run_id = queue_run(engine, storage, project_id)
     with pytest.raises(NotPausedError), transaction(engine) as session:
-        service.continue_run(session, get_run(engine, run_id))
+        steering.continue_run(session, get_run(engine, run_id))
     with transaction(engine) as session:
         held = claim_next_run(session)
     assert held is not None
@@ -152,6 +152,6 @@ def test_a_full_disk_pauses_until_someone_goes_on(
         assert fail(session, held, failure) == RunStatus.PAUSED
     assert get_run(engine, run_id).failure is not None
     with transaction(engine) as session:
-        service.continue_run(session, get_run(engine, run_id))
+        steering.continue_run(session, get_run(engine, run_id))
     run = get_run(engine, run_id)
     assert (run.status, run.failure, run.attempts) == (RunStatus.QUEUED, None, 0)

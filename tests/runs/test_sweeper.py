@@ -16,8 +16,8 @@ from app.leases.tables import MAX_ATTEMPTS
 from app.runs.holding import HeldRun, beat, claim_next_run
 from app.runs.lost import free_lost_runs
 from app.runs.repository import lock
-from app.runs.service import cancel_run
 from app.runs.status import RunStatus
+from app.runs.steering import cancel_run
 from app.storage.folders import Storage
 from app.upkeep.sweeper import Sweeper, send_hints
 from tests.support.devices import ONE_CPU, a_worker_is_there, cards

@@ -69,7 +69,12 @@ def make_run_folder(
 
 
 def start_child(
-    run_folder: Path, fence: int = 1, *, largest_file: int | None = None, **environment: str
+    run_folder: Path,
+    fence: int = 1,
+    *,
+    finishes: bool = False,
+    largest_file: int | None = None,
+    **environment: str,
 ) -> subprocess.Popen[str]:
     """Start the real training process; its standard output is the stream of events."""
 
@@ -81,6 +86,7 @@ def start_child(
         [
             *(sys.executable, "-m", "worker.training.main"),
             *("--run-folder", str(run_folder), "--fence", str(fence)),
+            *(["--finish"] if finishes else []),
         ],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
@@ -92,9 +98,16 @@ def start_child(
 
 
 def run_child(
-    run_folder: Path, fence: int = 1, *, largest_file: int | None = None, **environment: str
+    run_folder: Path,
+    fence: int = 1,
+    *,
+    finishes: bool = False,
+    largest_file: int | None = None,
+    **environment: str,
 ) -> tuple[int, list[JsonObject], str]:
     """Run the child to its end; return its exit code, its events and its standard error."""
-    with start_child(run_folder, fence, largest_file=largest_file, **environment) as child:
+    with start_child(
+        run_folder, fence, finishes=finishes, largest_file=largest_file, **environment
+    ) as child:
         output, errors = child.communicate(timeout=240)
     return child.returncode, [json.loads(line) for line in output.splitlines()], errors

@@ -35,6 +35,12 @@ _DEFAULTS: dict[str, Any] = {
     "rung_that_fits": 0,
 }
 _stop_asked = False
+_finish_asked = False
+
+
+def _ask_to_finish(_number: int, _frame: FrameType | None) -> None:
+    global _finish_asked  # noqa: PLW0603 (as below)
+    _finish_asked = True
 
 
 def _ask_to_stop(_number: int, _frame: FrameType | None) -> None:
@@ -52,6 +58,7 @@ class ScriptedRun:
         self.step, self.state = 0, hashlib.sha256(b"base model").hexdigest()
 
     def main(self) -> int:
+        signal.signal(signal.SIGUSR1, _ask_to_finish)
         if not self.script["ignores_sigterm"]:
             signal.signal(signal.SIGTERM, _ask_to_stop)
         else:
@@ -79,7 +86,7 @@ class ScriptedRun:
         self._say("metrics", step=0, values={"validation_loss": 4.0})
         self._phase("training")
         self._use_memory()
-        while self.step < total:
+        while self.step < total and not (_finish_asked and self.step):
             if _stop_asked:
                 self._save()
                 self._say("stopped", step=self.step)
@@ -153,7 +160,9 @@ class ScriptedRun:
             train_loss=0.4,
             best_step=self.step,
             steps=self.step,
-            epochs=1.0,
+            epochs=self.step / self.script["steps"],
+            planned_steps=self.script["steps"],
+            ending="planned" if self.step == self.script["steps"] else "asked",
             tokens_seen=1000,
             seconds=1.0,
             adapter_folder=folder.name,
@@ -210,7 +219,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--run-folder", type=Path)
     parser.add_argument("--fence", type=int)
+    parser.add_argument("--finish", action="store_true")
     parser.add_argument("--spare", action="store_true")
     arguments = parser.parse_args()
-    order = wait_for_order() if arguments.spare else Order(arguments.run_folder, arguments.fence)
+    given = Order(arguments.run_folder, arguments.fence, arguments.finish)
+    order = wait_for_order() if arguments.spare else given
+    _finish_asked = bool(order and order.finishes)
     sys.exit(ScriptedRun(order.run_folder, order.fence).main() if order else 0)

@@ -23,7 +23,7 @@ from app.adapters.tables import Adapter
 from app.database.engine import build_engine
 from app.database.migrate import migrate
 from app.database.session import transaction
-from app.runs import service
+from app.runs import steering
 from app.runs.status import RunStatus
 from app.settings import get_settings
 from app.storage.folders import Storage
@@ -294,7 +294,7 @@ def test_cancel_while_the_worker_sleeps(tailor: Tailor) -> None:
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     with transaction(tailor.engine) as session:
-        service.cancel_run(session, get_run(tailor.engine, run_id))
+        steering.cancel_run(session, get_run(tailor.engine, run_id))
     assert tailor.status(run_id) == RunStatus.CANCELLED
     for pid in stopped:
         os.kill(pid, signal.SIGCONT)

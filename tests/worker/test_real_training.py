@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from app.base_models.tables import BaseModel
 from app.database.session import transaction
 from app.projects.tables import Project
-from app.runs import service
+from app.runs import service, steering
 from app.runs.recipe import Preset, RecipeChoices
 from app.runs.repository import metrics, shown_samples
 from app.runs.status import RunStatus
@@ -114,7 +114,7 @@ def test_stopping_the_real_one_takes_a_moment(
         assert pid is not None
         began = time.monotonic()
         with transaction(engine) as session:
-            service.cancel_run(session, get_run(engine, run_id))
+            steering.cancel_run(session, get_run(engine, run_id))
         wait_until(lambda: not is_running(pid), timeout=30, what="its end")
         ended_after.append(time.monotonic() - began)
 

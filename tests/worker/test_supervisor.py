@@ -19,7 +19,7 @@ from app.clock import now
 from app.database.engine import build_engine
 from app.database.session import transaction
 from app.leases.tables import LEASE_SECONDS
-from app.runs import service
+from app.runs import service, steering
 from app.runs.child_events import ResultEvent
 from app.runs.log_file import last_lines
 from app.runs.lost import free_lost_runs
@@ -213,7 +213,7 @@ class TestARunThatFails:
             with transaction(engine) as session:
                 run = get_run(engine, stopped)
                 if run.status != RunStatus.CANCELLED:
-                    service.cancel_run(session, run)
+                    steering.cancel_run(session, run)
 
         monkeypatch.setattr("worker.run_queue.make_room", stop_the_first)
         execute(engine, storage)
@@ -250,7 +250,7 @@ class TestARunThatFails:
             run.finished_at = now() - timedelta(days=2)
         Sweeper(engine, storage).sweep()
         with transaction(engine) as session:
-            service.continue_run(session, get_run(engine, broken))
+            steering.continue_run(session, get_run(engine, broken))
         execute(engine, storage)
         run = get_run(engine, broken)
         assert run.status == RunStatus.SUCCEEDED, run.failure
@@ -333,7 +333,7 @@ class TestStopping:
             ((_, pid),) = attempts(storage, run_id)
             began = time.monotonic()
             with transaction(engine) as session:
-                service.cancel_run(session, get_run(engine, run_id))
+                steering.cancel_run(session, get_run(engine, run_id))
             assert get_run(engine, run_id).status == RunStatus.CANCELLED
             worker.join()
         assert time.monotonic() - began < 10

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from app.runs.child_events import Ending
 from app.runs.methods import METHODS, Family, Quantization
 from app.runs.recipe import Recipe
 from worker.methods.learners import make_learner
@@ -17,6 +18,7 @@ from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import divide, plan_epoch
 from worker.training.chat_templates import ChatFormat
 from worker.training.checkpoints import CheckpointFolder
+from worker.training.ending import early_end
 from worker.training.evaluate import Evaluator, sample_questions
 from worker.training.events import EventSink
 from worker.training.examples import check_data, data_file, read_examples
@@ -60,11 +62,11 @@ class TrainingRun:
         check_base_model(self.recipe, self._check_stop)
         self._setup_data()
         self.reports.phase("loading_model", f"Loading {self.recipe.base_model_name}")
-        checkpoint = resume.find_resumable(self.checkpoints, self.reports)
-        self.numbers = (
-            Numbers.from_json(checkpoint.state["numbers"])
-            if checkpoint
-            else Numbers.choose(self.run_folder.parent / NOTEBOOK)
+        checkpoint = resume.find_resumable(
+            self.checkpoints, self.reports, finishes=self.stop.finishes
+        )
+        self.numbers = resume.numbers_of(checkpoint) or Numbers.choose(
+            self.run_folder.parent / NOTEBOOK
         )
         self.numbers.apply()
         self._setup_model()
@@ -85,20 +87,36 @@ class TrainingRun:
         self._measure_base()
         self.reports.phase("training", "Learning from your examples")
         last_save = time.monotonic()
-        while state.epoch < recipe.epochs:
+        while state.epoch < recipe.epochs and not self._has_enough():
             updates = plan_epoch(
                 table.lengths, recipe.seed, state.epoch, recipe.examples_per_update
             )
             while state.updates_done < len(updates):
                 self._evaluate_if_due()
                 self._check_stop()
+                if self._has_enough():
+                    break
                 if time.monotonic() - last_save > recipe.seconds_between_checkpoints:
                     self.save_checkpoint()
                     last_save = time.monotonic()
                 self._update([int(row) for row in updates[state.updates_done]])
-            state.end_epoch()
-            table.release_pages()
-        self._evaluate_if_due()
+            if state.updates_done == len(updates):
+                state.end_epoch()
+                table.release_pages()
+        self._finish_learning()
+
+    def _has_enough(self) -> bool:
+        return self._early_end() is not None
+
+    def _early_end(self) -> Ending | None:
+        return early_end(self.state, self.plan.total_steps, finishes=self.stop.finishes)
+
+    def _finish_learning(self) -> None:
+        """Measure the last state too, so that the best of all can be kept."""
+        if self._has_enough():
+            # Asking the held-out questions takes a while, and what was learned is not to be lost.
+            self.save_checkpoint()
+        self._evaluate_if_due(is_last=True)
         self.save_checkpoint()
 
     def _update(self, rows: list[int]) -> None:
@@ -152,9 +170,9 @@ class TrainingRun:
         self.learner.regularise()
         return total, units, sum(batch.tokens for batch in batches)
 
-    def _evaluate_if_due(self) -> None:
-        state = self.state
-        if state.step in self.plan.evaluation_steps and state.evaluated_step != state.step:
+    def _evaluate_if_due(self, *, is_last: bool = False) -> None:
+        state, due = self.state, self.plan.evaluation_steps
+        if state.evaluated_step != state.step and (state.step in due or (is_last and due)):
             self.evaluate()
             self.save_checkpoint()
 
@@ -192,8 +210,9 @@ class TrainingRun:
         if state.best_step is not None and state.best_step != state.step:
             self._go_back_to(state.best_step)
         saved = save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
+        ending, kinds = self._early_end() or Ending.PLANNED, self.objective.kinds
         self.reports.result(
-            saved, self.tables, self.recipe.epochs, state, self.numbers.device, self.objective.kinds
+            saved, self.tables, self.plan, state, self.numbers.device, kinds, ending
         )
 
     # The parts of the steps above, in the order in which they are needed.

@@ -29,7 +29,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Train an adapter from a run's folder.")
     parser.add_argument("--run-folder", type=Path)
     parser.add_argument("--fence", type=int)
-    parser.add_argument("--spare", action="store_true", help="wait for both on standard input")
+    parser.add_argument("--finish", action="store_true", help="keep what was learned, and no more")
+    parser.add_argument("--spare", action="store_true", help="wait for all these on standard input")
     arguments = parser.parse_args()
     events = EventWriter.on_standard_output()
     stay_offline()
@@ -38,7 +39,7 @@ def main() -> int:
     if not arguments.spare:
         if arguments.run_folder is None or arguments.fence is None:
             parser.error("--run-folder and --fence, or --spare")
-        return train(Order(arguments.run_folder, arguments.fence), events)
+        return train(Order(arguments.run_folder, arguments.fence, arguments.finish), events)
     _prepare()
     order = wait_for_order()
     return train(order, events) if order else SUCCEEDED
@@ -57,7 +58,7 @@ def _prepare() -> None:
 
 def train(order: Order, events: EventWriter) -> int:
     """Run, and turn whatever ends the run into an event and an exit code."""
-    stop = StopFlag()
+    stop = StopFlag(finishes=order.finishes)
     stop.listen()
     events.emit("phase", phase="loading_data", message="Reading your examples")
     try:

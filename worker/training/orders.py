@@ -18,10 +18,17 @@ _MOST_DESCRIPTORS: Final = 8
 
 @dataclass(frozen=True)
 class Order:
-    """What to train, and under which fence."""
+    """What to train.
+
+    Attributes:
+        run_folder: the run's folder.
+        fence: under which it may publish.
+        finishes: it is to learn no more, and to keep the best of what it has learned.
+    """
 
     run_folder: Path
     fence: int
+    finishes: bool = False
 
 
 def send_order(line: socket.socket, order: Order, descriptors: Sequence[int]) -> None:
@@ -30,8 +37,12 @@ def send_order(line: socket.socket, order: Order, descriptors: Sequence[int]) ->
     Raises:
         OSError: if it is gone.
     """
-    text = json.dumps({"run_folder": str(order.run_folder), "fence": order.fence}) + "\n"
-    socket.send_fds(line, [text.encode()], list(descriptors))
+    said = {
+        "run_folder": str(order.run_folder),
+        "fence": order.fence,
+        "finishes": order.finishes,
+    }
+    socket.send_fds(line, [f"{json.dumps(said)}\n".encode()], list(descriptors))
 
 
 def wait_for_order() -> Order | None:
@@ -50,4 +61,4 @@ def wait_for_order() -> Order | None:
     if not content.endswith(b"\n"):
         return None
     order = json.loads(content)
-    return Order(Path(order["run_folder"]), int(order["fence"]))
+    return Order(Path(order["run_folder"]), int(order["fence"]), order["finishes"] is True)

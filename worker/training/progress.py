@@ -76,6 +76,17 @@ class RunState:
         self.last_epoch_loss = self.epoch_loss / max(self.epoch_answers, 1)
         self.epoch_loss, self.epoch_answers = 0.0, 0
 
+    def passes(self, updates_per_epoch: int) -> float:
+        """Return how often it has gone through its examples."""
+        return self.epoch + self.updates_done / updates_per_epoch
+
+    @property
+    def train_loss(self) -> float:
+        """The mean loss over the last whole pass, or over what was seen of the first."""
+        if self.epoch == 0:
+            return self.epoch_loss / max(self.epoch_answers, 1)
+        return self.last_epoch_loss
+
     def end_span(self) -> float:
         """Return the mean loss since the last point of the curve, and begin the next."""
         loss = self.span_loss / max(self.span_answers, 1)

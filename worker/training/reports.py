@@ -2,6 +2,7 @@
 
 import torch
 
+from app.runs.child_events import Ending
 from worker.training.checkpoints import Published
 from worker.training.evaluate import SampleQuestion
 from worker.training.events import EventSink
@@ -101,7 +102,7 @@ class Reports:
                 "progress",
                 step=state.step,
                 total_steps=plan.total_steps,
-                epoch=state.epoch + state.updates_done / plan.steps_per_epoch,
+                epoch=state.passes(plan.steps_per_epoch),
                 tokens_per_second=self._speed.tokens_per_second,
                 seconds_left=self._speed.seconds_left(plan.total_steps - state.step)
                 + plan.evaluations_after(state.step) * state.seconds_per_evaluation,
@@ -133,10 +134,11 @@ class Reports:
         self,
         saved: SavedAdapter,
         tables: TokenTables,
-        epochs: int,
+        plan: TrainingPlan,
         state: RunState,
         device: torch.device,
         kinds: list[str],
+        ending: Ending,
     ) -> None:
         train, validation = tables.train.counts, tables.validation.counts
         self._events.emit(
@@ -147,10 +149,12 @@ class Reports:
             right_after=state.best_right,
             kinds=kinds,
             confusion=state.best_confusion,
-            train_loss=state.last_epoch_loss,
+            train_loss=state.train_loss,
             best_step=state.best_step or state.step,
             steps=state.step,
-            epochs=float(epochs),
+            epochs=state.passes(plan.steps_per_epoch),
+            planned_steps=plan.total_steps,
+            ending=ending,
             tokens_seen=state.tokens_seen,
             seconds=state.seconds,
             evaluation_seconds=state.evaluation_seconds,

@@ -18,11 +18,16 @@ from worker.training.reports import Reports
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 
 
-def find_resumable(checkpoints: CheckpointFolder, reports: Reports) -> Checkpoint | None:
-    """Return the newest whole checkpoint, unless going on would not end as one run here would."""
+def find_resumable(
+    checkpoints: CheckpointFolder, reports: Reports, *, finishes: bool = False
+) -> Checkpoint | None:
+    """Return the newest whole checkpoint, unless going on would not end as one run here would.
+
+    Of a run that finishes nothing more is learned, so its checkpoint does wherever it was made.
+    """
     checkpoint = checkpoints.load_newest()
-    if checkpoint is None:
-        return None
+    if checkpoint is None or finishes:
+        return checkpoint
     difference = Numbers.from_json(checkpoint.state["numbers"]).difference_here()
     if not difference:
         return checkpoint
@@ -32,6 +37,14 @@ def find_resumable(checkpoints: CheckpointFolder, reports: Reports) -> Checkpoin
         f"{difference}."
     )
     return None
+
+
+def numbers_of(checkpoint: Checkpoint | None) -> Numbers | None:
+    """Return with which numbers a run goes on; None where this machine has to choose."""
+    if checkpoint is None:
+        return None
+    numbers = Numbers.from_json(checkpoint.state["numbers"])
+    return None if numbers.difference_here() else numbers
 
 
 def pack(

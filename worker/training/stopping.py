@@ -1,4 +1,7 @@
-"""How a run is asked to stop: SIGTERM sets a flag, the loop looks at it where it is safe."""
+"""What a run is asked while it goes: a signal sets a flag, the loop looks at it where it is safe.
+
+SIGTERM: save and end. SIGUSR1: learn no more, keep the best of what was learned, and succeed.
+"""
 
 import signal
 from types import FrameType
@@ -17,14 +20,24 @@ class StoppedError(Exception):
 
 
 class StopFlag:
-    """Raised by SIGTERM; only ever goes up."""
+    """Two flags that only ever go up.
 
-    def __init__(self) -> None:
+    Attributes:
+        is_up: the run is to save and end (SIGTERM).
+        finishes: it is to learn no more and to keep its best (SIGUSR1, or from its start).
+    """
+
+    def __init__(self, *, finishes: bool = False) -> None:
         self.is_up = False
+        self.finishes = finishes
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._raise)
         signal.signal(signal.SIGINT, self._raise)
+        signal.signal(signal.SIGUSR1, self._finish)
 
     def _raise(self, _number: int, _frame: FrameType | None) -> None:
         self.is_up = True
+
+    def _finish(self, _number: int, _frame: FrameType | None) -> None:
+        self.finishes = True

@@ -1,6 +1,7 @@
 """What a worker writes about a run, all of it under the fence."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -13,6 +14,28 @@ from app.leases.repository import LostLeaseError
 from app.runs.child_events import CheckpointEvent, SampleEvent
 from app.runs.queue.claiming import leave
 from app.runs.tables import Run, RunCheckpoint, RunEvent, RunMetric, RunSample
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What people want of a run that a worker holds: columns that it reads every second.
+
+    Attributes:
+        pause: save it and give it back.
+        finish: learn no more, and keep the best.
+    """
+
+    pause: bool = False
+    finish: bool = False
+
+
+def wishes(session: Session, run_id: str, fence: int) -> Wishes | None:
+    """Return what people want of the run, or None if it is no longer ours."""
+    query = select(Run.pause_requested_at, Run.finish_requested_at).where(
+        Run.id == run_id, Run.fence == fence
+    )
+    row = session.execute(query).one_or_none()
+    return None if row is None else Wishes(*(moment is not None for moment in row))
 
 
 def is_held(session: Session, run_id: str, fence: int) -> bool:

@@ -11,7 +11,7 @@ from app.database.session import transaction
 from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
-from app.runs import fit_words, planning, service
+from app.runs import fit_words, planning, service, steering
 from app.runs.log_file import last_lines
 from app.runs.methods import METHODS, Method
 from app.runs.queue.claiming import places_in_queue
@@ -150,13 +150,25 @@ async def follow_run(
 
 @router.post("/projects/{project_id}/runs/{run_id}/cancel")
 def cancel_run(request: Request, run: ChangedRun, session: DatabaseSession) -> RedirectResponse:
-    service.cancel_run(session, run)
+    steering.cancel_run(session, run)
     return redirect(request, _address(run), "The training was stopped.")
+
+
+@router.post("/projects/{project_id}/runs/{run_id}/pause")
+def pause_run(request: Request, run: ChangedRun, session: DatabaseSession) -> RedirectResponse:
+    steering.pause_run(session, run)
+    return redirect(request, _address(run), "The training pauses. Nothing of it is lost.")
+
+
+@router.post("/projects/{project_id}/runs/{run_id}/finish")
+def finish_run(request: Request, run: ChangedRun, session: DatabaseSession) -> RedirectResponse:
+    steering.finish_run(session, run)
+    return redirect(request, _address(run), "The training finishes and keeps its best.")
 
 
 @router.post("/projects/{project_id}/runs/{run_id}/continue")
 def continue_run(request: Request, run: ChangedRun, session: DatabaseSession) -> RedirectResponse:
-    service.continue_run(session, run)
+    steering.continue_run(session, run)
     return redirect(request, _address(run), "The training goes on as soon as it is its turn.")
 
 

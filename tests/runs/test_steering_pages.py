@@ -1,0 +1,143 @@
+"""The buttons of a training that is not over."""
+
+import pytest
+
+from app.datasets.service import add_examples
+from app.projects.tables import Project
+from app.runs.holding import claim_next_run
+from app.runs.repository import lock
+from app.runs.status import RunStatus
+from tests.support.runs import examples, get_run
+from tests.support.web import OWNER, VIEWER, Web
+
+_FINISH = "Finish now and keep the best"
+_KEEP = "Keep what it has learned"
+
+
+@pytest.fixture
+def project(web: Web) -> Project:
+    project = web.project()
+    with web.transaction() as session:
+        add_examples(session, project.id, examples(30))
+        session.merge(project).base_model_id = "starter"
+    return project
+
+
+@pytest.fixture
+def run_id(web: Web, project: Project) -> str:
+    answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", {"preset": "quick"})
+    return str(answer.headers["location"]).rpartition("/")[2]
+
+
+def learn(web: Web, run_id: str, **values: object) -> None:
+    """Let a worker hold the run and have made a few steps."""
+    with web.transaction() as session:
+        assert claim_next_run(session) is not None
+    put(web, run_id, **{"status": RunStatus.TRAINING, "step": 12, "total_steps": 40, **values})
+
+
+def put(web: Web, run_id: str, **values: object) -> None:
+    with web.transaction() as session:
+        run = lock(session, run_id)
+        assert run is not None
+        run.event_count += 1
+        for name, value in values.items():
+            setattr(run, name, value)
+
+
+def test_a_waiting_one_pauses_at_once_and_goes_on(web: Web, project: Project, run_id: str) -> None:
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/runs/{run_id}"
+    page = client.page(address)
+    assert "Pause" in page
+    assert _FINISH not in page, "it has learned nothing that could be kept"
+    assert client.submit(f"{address}/pause").status_code == 303
+    page = client.page(address)
+    assert "rests until you let it go on" in page
+    assert "Go on" in page
+    assert _KEEP not in page
+    assert page.count("button--primary") == 1
+    assert "is paused" in client.page(f"/projects/{project.id}/examples")
+    assert client.submit(f"{address}/continue").status_code == 303
+    assert get_run(web.engine, run_id).status == RunStatus.QUEUED
+
+
+def test_a_running_one_says_what_it_was_asked(web: Web, project: Project, run_id: str) -> None:
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/runs/{run_id}"
+    learn(web, run_id)
+    page = client.page(address)
+    assert _FINISH in page
+    assert "Pause" in page
+    for _ in range(2):
+        assert client.submit(f"{address}/pause").status_code == 303
+    page = client.page(address)
+    assert "about to pause" in page
+    assert f"{address}/pause" not in page
+    assert client.submit(f"{address}/finish").status_code == 303
+    page = client.page(address)
+    assert "It is finishing." in page
+    assert "about to pause" not in page
+    assert f"{address}/finish" not in page
+    answer = client.submit(f"{address}/pause")
+    assert answer.status_code == 409
+    assert "finishing already" in answer.text
+
+
+def test_a_paused_one_can_go_on_be_kept_or_be_stopped(
+    web: Web, project: Project, run_id: str
+) -> None:
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/runs/{run_id}"
+    learn(web, run_id)
+    put(web, run_id, status=RunStatus.PAUSED, phase="paused", lease_owner=None)
+    page = client.page(address)
+    for button in ("Go on from step 12", _KEEP, "Stop the training"):
+        assert button in page
+    assert client.submit(f"{address}/finish").status_code == 303
+    run = get_run(web.engine, run_id)
+    assert (run.status, run.finish_requested_at is not None) == (RunStatus.QUEUED, True)
+
+
+def test_one_that_waits_for_room_can_be_kept_or_stopped_too(
+    web: Web, project: Project, run_id: str
+) -> None:
+    failure = {
+        "code": "disk_full",
+        "reason": "5,000 bytes are missing.",
+        "next_step": "Make room.",
+        "details": "",
+        "permanent": False,
+    }
+    put(web, run_id, status=RunStatus.PAUSED, failure=failure, step=12)
+    page = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
+    for text in ("5,000 bytes are missing.", "Go on from step 12", _KEEP, "Stop the training"):
+        assert text in page
+
+
+def test_a_finished_one_says_that_it_was_asked_to(web: Web, project: Project, run_id: str) -> None:
+    learn(web, run_id)
+    result = {
+        "loss_before": 3.0,
+        "loss_after": 1.0,
+        "best_step": 10,
+        "steps": 14,
+        "planned_steps": 40,
+        "ending": "asked",
+        "epochs": 1.75,
+        "seconds": 9.0,
+        "peak_memory_bytes": None,
+    }
+    put(web, run_id, status=RunStatus.SUCCEEDED, result=result)
+    page = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
+    assert "asked to finish after step 14 of 40, and keeps its best state, that of step 10." in page
+    planned = get_run(web.engine, run_id).recipe["epochs"]
+    assert f"1.8 of {planned} planned" in page
+
+
+def test_who_only_looks_steers_nothing(web: Web, project: Project, run_id: str) -> None:
+    viewer, address = web.client_for(VIEWER), f"/projects/{project.id}/runs/{run_id}"
+    learn(web, run_id)
+    page = viewer.page(address)
+    assert _FINISH not in page
+    for deed in ("pause", "finish", "continue"):
+        assert viewer.submit(f"{address}/{deed}").status_code == 403
+    run = get_run(web.engine, run_id)
+    assert (run.pause_requested_at, run.finish_requested_at) == (None, None)
