@@ -85,7 +85,7 @@ class Version:
             loss_after=after,
             verdict=verdict(before, after),
             result_sentence=result_sentence(before, after),
-            ending_sentence=ending_sentence(result),
+            ending_sentence=ending_sentence(result, int(run.recipe.get("patience", 0))),
             passes=passes(result.get("epochs"), int(run.recipe["epochs"])),
             seconds=float(result.get("seconds") or 0.0),
         )

@@ -154,6 +154,8 @@ class Ending(StrEnum):
     """All of its updates were made."""
     ASKED = "asked"
     """A person wanted the best of what it had learned so far."""
+    NO_BETTER = "no_better"
+    """The held-out loss had not fallen for as many evaluations as the recipe's patience."""
 
 
 class ResultEvent(ChildEvent):

@@ -27,7 +27,10 @@ def tokens_of(characters: float, examples: int) -> float:
 
 
 def expected_seconds(
-    tokens: float, past_results: Sequence[dict[str, Any]], otherwise: float
+    tokens: float,
+    past_results: Sequence[dict[str, Any]],
+    otherwise: float,
+    evaluations: int = USUAL_EVALUATIONS,
 ) -> float:
     """Return how long a run over so many tokens, all passes together, will take.
 
@@ -35,13 +38,14 @@ def expected_seconds(
         tokens: tokens of one pass times the passes.
         past_results: results of earlier runs on the same base model, if there were any.
         otherwise: what the planner says, for the first run on a base model.
+        evaluations: how often the held-out questions are asked.
     """
     usable = [past for past in past_results if past.get("tokens_seen") and past.get("seconds")]
     if not usable:
         return otherwise
     alike = sorted(usable, key=lambda past: _distance(past["tokens_seen"], tokens))[:_ALIKE]
     learning = tokens * median(map(_seconds_per_token, alike))
-    evaluating = USUAL_EVALUATIONS * median(map(_evaluation_seconds, alike))
+    evaluating = evaluations * median(map(_evaluation_seconds, alike))
     return _LOADING_SECONDS + learning + evaluating
 
 

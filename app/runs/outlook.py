@@ -16,7 +16,7 @@ from app.jobs import RUNS_QUEUE
 from app.runs import repository
 from app.runs.estimates import expected_seconds, tokens_of
 from app.runs.planner import Plan, Work, plan
-from app.runs.recipe import USUAL_EVALUATIONS, FittedSettings, Recipe
+from app.runs.recipe import FittedSettings, Recipe
 from app.workers.device import DeviceFacts
 from app.workers.repository import devices_there
 
@@ -130,7 +130,7 @@ def work_of(
         settings=recipe.method_settings,
         quantization=getattr(recipe, "quantization", Work.quantization),
         held_out=held_out,
-        evaluations=USUAL_EVALUATIONS,
+        evaluations=recipe.evaluations,
         answer_tokens=_SHOWN_ANSWER_TOKENS,
     )
 
@@ -145,7 +145,8 @@ def _outlook(
         DevicePlan(device.name, device.host, plan(shape, work, device)) for device in devices
     ) or (DevicePlan("", "", plan(shape, work)),)
     tokens = work.row_tokens * work.examples * work.epochs
-    return Outlook(plans, expected_seconds(tokens, past, _best(plans).plan.seconds))
+    seconds = expected_seconds(tokens, past, _best(plans).plan.seconds, work.evaluations)
+    return Outlook(plans, seconds)
 
 
 def _best(devices: Sequence[DevicePlan]) -> DevicePlan:

@@ -116,6 +116,20 @@ CHOICES: Final = (
         131_072,
     ),
     Choice(
+        "evaluations",
+        "Checks on held-out examples",
+        "How often it is asked what it never learned from; each check takes a moment.",
+        1,
+        100,
+    ),
+    Choice(
+        "patience",
+        "Patience (early stop)",
+        "After so many checks in a row that bring nothing new it stops; 0 never stops early.",
+        0,
+        100,
+    ),
+    Choice(
         "seed",
         "Starting number (seed)",
         "The same number and the same examples give the same model again.",

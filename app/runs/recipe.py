@@ -72,6 +72,11 @@ class Recipe(BaseModel):
     """Of longer examples what comes before the answer is shortened, never the answer."""
     evaluations: int = Field(default=USUAL_EVALUATIONS, ge=1, le=100)
     """How often the held-out questions are asked during the run, the last time at its end."""
+    patience: int = Field(default=0, ge=0, le=100)
+    """After so many evaluations in a row without a lower loss the run ends; with 0 it never does.
+
+    Early stopping after Prechelt, "Early stopping – but when?" (1998). Earlier recipes lack it.
+    """
     seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)
 
     @model_validator(mode="before")
@@ -148,6 +153,8 @@ class RecipeChoices(BaseModel):
     epochs: int | None = Field(default=None, ge=1, le=100)
     examples_per_update: int | None = Field(default=None, ge=1, le=512)
     max_tokens_per_example: int | None = Field(default=None, ge=32, le=131_072)
+    evaluations: int | None = Field(default=None, ge=1, le=100)
+    patience: int | None = Field(default=None, ge=0, le=100)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
@@ -168,6 +175,8 @@ class FittedSettings(BaseModel):
     epochs: int
     examples_per_update: int
     max_tokens_per_example: int
+    evaluations: int
+    patience: int
 
     def updates(self, train_count: int) -> int:
         return self.epochs * ceil(train_count / self.examples_per_update)
@@ -176,6 +185,9 @@ class FittedSettings(BaseModel):
 _SHORTEST_EXAMPLE: Final = 32
 _TARGET_UPDATES: Final = {Preset.QUICK: 120, Preset.BALANCED: 340, Preset.THOROUGH: 680}
 _EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
+# A quick run is over before it could get worse for long. How often and how long is looked.
+_EVALUATIONS: Final = {Preset.QUICK: 5, Preset.BALANCED: USUAL_EVALUATIONS, Preset.THOROUGH: 10}
+_PATIENCE: Final = {Preset.QUICK: 0, Preset.BALANCED: 2, Preset.THOROUGH: 3}
 
 
 def fit_settings(
@@ -211,4 +223,6 @@ def fit_settings(
         epochs=rules.passes(train_count, _TARGET_UPDATES[preset], least, most),
         examples_per_update=rules.examples_per_update(train_count),
         max_tokens_per_example=min(room, 2048),
+        evaluations=_EVALUATIONS[preset],
+        patience=_PATIENCE[preset],
     )

@@ -109,20 +109,56 @@ def result_sentence(before: float | None, after: float | None) -> str:
     return _compared(before, after, "finds")
 
 
-def ending_sentence(result: Mapping[str, Any]) -> str:
+def ending_sentence(result: Mapping[str, Any], patience: int) -> str:
     """Say that and why a run learned less long than was planned; empty if it did not.
 
     Args:
         result: a result event's fields.
+        patience: after so many checks without a lower loss it was to stop by itself.
     """
     planned, done = result.get("planned_steps"), int(result.get("steps") or 0)
-    if result.get("ending") != Ending.ASKED or not planned:
-        return ""
     kept = int(result.get("best_step") or done)
-    said = f"It was asked to finish after step {done:,} of {planned:,}"
+    best = f"keeps its best state, that of step {kept:,}."
+    match result.get("ending") if planned else None:
+        case Ending.ASKED:
+            said = f"It was asked to finish after step {done:,} of {planned:,}"
+            return f"{said}." if kept == done else f"{said}, and {best}"
+        case Ending.NO_BETTER:
+            return (
+                f"It stopped by itself after step {done:,} of {planned:,}: {_checks(patience)} on "
+                f"the held-out examples had brought nothing better. It {best}"
+            )
+        case _:
+            return ""
+
+
+def patience_sentence(held_out: Sequence[tuple[float, float]], patience: int) -> str:
+    """Say when a run that learns would stop by itself; empty if it never does.
+
+    Args:
+        held_out: (step, held-out loss), that of the base model first, at step 0.
+        patience: after so many checks without a lower loss it stops.
+    """
+    if not patience:
+        return ""
+    losses = [loss for step, loss in held_out if step > 0]
+    in_vain = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+    if not in_vain:
+        return (
+            f"It stops earlier after {_checks(patience)} on the held-out examples without "
+            "anything better."
+        )
+    left = max(1, patience - in_vain)
+    vain = "The last check" if in_vain == 1 else f"The last {in_vain} checks"
+    more = "one more check" if left == 1 else f"{left} more checks"
     return (
-        f"{said}." if kept == done else f"{said}, and keeps its best state, that of step {kept:,}."
+        f"{vain} on the held-out examples brought nothing better; after {more} like that it stops "
+        "by itself and keeps its best state."
     )
+
+
+def _checks(count: int) -> str:
+    return "one check" if count == 1 else f"{count} checks in a row"
 
 
 def passes(done: float | None, planned: int) -> str:

@@ -18,6 +18,7 @@ from app.runs.sentences import (
     ending_sentence,
     learning_sentence,
     passes,
+    patience_sentence,
     phase_words,
     result_sentence,
     training_only_sentence,
@@ -106,7 +107,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
     result = run.result or {}
     before, after = result.get("loss_before"), result.get("loss_after")
     status = RunStatus(run.status)
-    plan = run.plan or {}
+    plan, patience = run.plan or {}, int(run.recipe.get("patience", 0))
     return {
         "run": run,
         "status": status,
@@ -124,7 +125,8 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "can_finish": can_finish(run),
         "result": result,
         "result_sentence": result_sentence(before, after),
-        "ending_sentence": ending_sentence(result),
+        "ending_sentence": ending_sentence(result, patience),
+        "patience_sentence": patience_sentence(held_out, patience) if run.validation_count else "",
         "passes": passes(result.get("epochs"), run.recipe["epochs"]),
         "verdict": verdict(before, after),
         "data_sentence": data_sentence(

@@ -1,10 +1,15 @@
 """Numbers in, words out."""
 
+from typing import Any
+
 import pytest
 
 from app.runs.sentences import (
     data_sentence,
+    ending_sentence,
     learning_sentence,
+    passes,
+    patience_sentence,
     phase_words,
     result_sentence,
     short_result,
@@ -65,6 +70,58 @@ def test_a_table_says_worse_where_it_is_worse(after: float | None, expected: str
 def test_verdict_and_sentence_agree(after: float) -> None:
     words = {"better": "less surprising", "same": "about as", "worse": "more surprising"}
     assert words[verdict(1.0, after)] in result_sentence(1.0, after)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({}, ""),
+        ({"ending": "planned", "planned_steps": 40, "steps": 40}, ""),
+        (
+            {"ending": "asked", "planned_steps": 1_400, "steps": 1_040, "best_step": 1_000},
+            "to finish after step 1,040 of 1,400, and keeps its best state, that of step 1,000.",
+        ),
+        (
+            {"ending": "asked", "planned_steps": 40, "steps": 14, "best_step": 14},
+            "It was asked to finish after step 14 of 40.",
+        ),
+        (
+            {"ending": "no_better", "planned_steps": 180, "steps": 90, "best_step": 60},
+            "It stopped by itself after step 90 of 180: 2 checks in a row on the held-out examples",
+        ),
+    ],
+)
+def test_an_early_end_is_told_with_its_reason(result: dict[str, Any], expected: str) -> None:
+    said = ending_sentence(result, patience=2)
+    assert expected in said
+    assert bool(said) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "expected"),
+    [
+        ([3.0, 2.0], 0, ""),
+        ([3.0], 1, "after one check on"),
+        ([3.0, 2.0], 2, "after 2 checks in a row on"),
+        ([3.0, 2.0, 2.1], 2, "The last check on the held-out examples brought nothing better; "),
+        ([3.0, 2.0, 2.1], 2, "after one more check like that"),
+        ([3.0, 2.0, 2.1, 2.2], 4, "The last 2 checks"),
+        ([1.0, 2.0, 1.9], 2, "after 2 checks in a row on"),
+    ],
+)
+def test_that_it_may_stop_by_itself_is_said_beforehand(
+    losses: list[float], patience: int, expected: str
+) -> None:
+    said = patience_sentence([(10 * i, loss) for i, loss in enumerate(losses)], patience)
+    assert expected in said
+    assert bool(said) == bool(patience)
+
+
+@pytest.mark.parametrize(
+    ("done", "expected"), [(None, "3"), (3.0, "3"), (1.75, "1.8 of 3 planned")]
+)
+def test_passes_are_those_that_were_made(done: float | None, expected: str) -> None:
+    assert passes(done, 3) == expected
 
 
 def test_without_held_out_examples_it_says_so() -> None:

@@ -7,6 +7,7 @@ from app.projects.tables import Project
 from app.runs.holding import claim_next_run
 from app.runs.repository import lock
 from app.runs.status import RunStatus
+from app.runs.tables import RunMetric
 from tests.support.runs import examples, get_run
 from tests.support.web import OWNER, VIEWER, Web
 
@@ -130,6 +131,49 @@ def test_a_finished_one_says_that_it_was_asked_to(web: Web, project: Project, ru
     assert "asked to finish after step 14 of 40, and keeps its best state, that of step 10." in page
     planned = get_run(web.engine, run_id).recipe["epochs"]
     assert f"1.8 of {planned} planned" in page
+
+
+def test_experts_may_choose_when_it_stops_by_itself(web: Web, project: Project) -> None:
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/training"
+    page = client.page(address)
+    assert "Patience (early stop)" in page
+    assert "or less if it gets no better" in page
+    form = {"preset": "thorough", "patience": "0", "evaluations": "7"}
+    run = get_run(web.engine, str(client.submit(address, form).headers["location"])[-16:])
+    assert (run.recipe["patience"], run.recipe["evaluations"]) == (0, 7)
+    usual = client.submit(address, {"preset": "thorough"}).headers["location"]
+    assert get_run(web.engine, str(usual)[-16:]).recipe["patience"] == 3
+    again = client.submit(f"{address.removesuffix('/training')}/runs/{run.id}/again")
+    assert get_run(web.engine, str(again.headers["location"])[-16:]).recipe["patience"] == 0
+
+
+def test_one_that_stopped_by_itself_says_why(web: Web, project: Project) -> None:
+    form = {"preset": "balanced"}
+    answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
+    run_id = str(answer.headers["location"])[-16:]
+    learn(web, run_id)
+    with web.transaction() as session:
+        session.add_all(
+            RunMetric(run_id=run_id, step=step, name="validation_loss", value=value)
+            for step, value in [(0, 3.0), (4, 2.0), (8, 2.1)]
+        )
+    put(web, run_id)
+    page = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
+    assert "after one more check like that it stops by itself" in page
+    result = {
+        "loss_before": 3.0,
+        "loss_after": 2.0,
+        "best_step": 4,
+        "steps": 12,
+        "planned_steps": 40,
+        "ending": "no_better",
+        "epochs": 1.0,
+        "seconds": 9.0,
+        "peak_memory_bytes": None,
+    }
+    put(web, run_id, status=RunStatus.SUCCEEDED, result=result)
+    page = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
+    assert "stopped by itself after step 12 of 40: 2 checks in a row" in page
 
 
 def test_who_only_looks_steers_nothing(web: Web, project: Project, run_id: str) -> None:

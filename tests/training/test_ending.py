@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.runs.child_events import ResultEvent
-from tests.support.run_folders import make_run_folder, recipe_for, start_child, sums
-from tests.support.training_events import RecordedEvents
+from tests.support.run_folders import conversation, make_run_folder, recipe_for, start_child, sums
+from tests.support.training_events import RecordedEvents, train_here
 from worker.training.loop import TrainingRun, run_training
 from worker.training.precision import Numbers
 from worker.training.stopping import StopFlag, StoppedError
@@ -19,13 +19,15 @@ from worker.training.stopping import StopFlag, StoppedError
 class Listener(RecordedEvents):
     """Raises a flag as soon as the curve has come to a step."""
 
-    def __init__(self, stop: StopFlag, flag: str, step: int) -> None:
+    def __init__(self, stop: StopFlag, flag: str, step: int, measured: str = "train_loss") -> None:
         super().__init__()
-        self._stop, self._flag, self._step = stop, flag, step
+        self._stop, self._flag, self._step, self._measured = stop, flag, step, measured
 
     def emit(self, event: str, **fields: Any) -> None:  # noqa: ANN401 (JSON values of any kind)
         super().emit(event, **fields)
-        if event == "metrics" and fields["step"] == self._step:
+        if event != "metrics" or self._measured not in fields["values"]:
+            return
+        if fields["step"] == self._step:
             setattr(self._stop, self._flag, True)
 
 
@@ -126,3 +128,48 @@ def test_the_process_finishes_at_a_signal_and_the_next_one_from_its_start(
         assert child.wait(timeout=60) == 0
     for name in ("steps", "best_step", "adapter_sha256", "epochs", "loss_after"):
         assert events[-1][name] == result[name]
+
+
+class TestStoppingByItself:
+    def run(self, base_model: Path, folder: Path, patience: int) -> Path:
+        """Held-out examples contradict what it learns: the better it learns, the worse."""
+        recipe = recipe_for(
+            base_model, epochs=12, learning_rate=0.02, evaluations=12, patience=patience
+        )
+        contrary = [
+            conversation(i, f"What is {i} and {i % 7}?", f"Never {i} nor {i + 3}!")
+            for i in range(6)
+        ]
+        return make_run_folder(folder, recipe, sums(6), contrary)
+
+    def test_it_ends_when_checks_bring_nothing_better_and_keeps_the_best(
+        self, tiny_model: Path, tmp_path: Path
+    ) -> None:
+        patient, impatient = (
+            train_here(self.run(tiny_model, tmp_path / str(patience), patience))
+            for patience in (0, 2)
+        )
+        whole, early = patient.only("result"), impatient.only("result")
+        assert (whole["ending"], whole["steps"]) == ("planned", 24)
+        losses = held_out_losses(impatient)
+        last = max(losses)
+        assert (early["ending"], early["steps"], early["planned_steps"]) == ("no_better", last, 24)
+        assert early["best_step"] == last - 4, "two checks, two steps apart, were in vain"
+        assert early["loss_after"] == losses[early["best_step"]]
+        assert early["epochs"] == last / 2
+        # What both did alike, both know alike.
+        assert {step: held_out_losses(patient)[step] for step in losses} == losses
+
+    @pytest.mark.parametrize("moment", ["before the last check", "after it"])
+    def test_killed_around_its_end_it_ends_the_same(
+        self, tiny_model: Path, tmp_path: Path, moment: str
+    ) -> None:
+        expected = train_here(self.run(tiny_model, tmp_path / "unbroken", 2)).only("result")
+        folder = self.run(tiny_model, tmp_path / "broken", 2)
+        stop = StopFlag()
+        measured = "train_loss" if moment == "before the last check" else "validation_loss"
+        with pytest.raises(StoppedError):
+            run_training(folder, 1, Listener(stop, "is_up", expected["steps"], measured), stop)
+        result = train_here(folder, fence=2).only("result")
+        for name in ("adapter_sha256", "steps", "best_step", "loss_after", "ending", "epochs"):
+            assert result[name] == expected[name]

@@ -109,7 +109,12 @@ class TrainingRun:
         return self._early_end() is not None
 
     def _early_end(self) -> Ending | None:
-        return early_end(self.state, self.plan.total_steps, finishes=self.stop.finishes)
+        return early_end(
+            self.state,
+            self.plan.total_steps,
+            self.recipe.patience,
+            finishes=self.stop.finishes,
+        )
 
     def _finish_learning(self) -> None:
         """Measure the last state too, so that the best of all can be kept."""

@@ -30,6 +30,7 @@ class RunState:
         right_before: the share of held-out items that the base model gets right, if any can be.
         best_right: the same of the best state.
         best_confusion: of the best state, [kind, taken for, how often] each.
+        evaluations_since_best: how many evaluations in a row brought no lower loss.
         memory_rung: how far the run went down because memory ran short, see memory.py.
     """
 
@@ -54,6 +55,7 @@ class RunState:
     right_before: float | None = None
     best_right: float | None = None
     best_confusion: list[list[int]] = field(default_factory=list)
+    evaluations_since_best: int = 0
     peak_memory_bytes: int = 0
     memory_rung: int = 0
     base_answers: list[str] = field(default_factory=list)
@@ -105,6 +107,9 @@ class RunState:
         self.evaluations += 1
         if self.best_loss is None or measured.loss < self.best_loss:
             self.note_best(measured)
+            self.evaluations_since_best = 0
+        else:
+            self.evaluations_since_best += 1
         self.evaluated_step = self.step
 
     def note_best(self, measured: Measured) -> None:
