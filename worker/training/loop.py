@@ -15,13 +15,14 @@ from app.runs.recipe import Recipe
 from worker.methods.learners import make_learner
 from worker.methods.targets import UnsuitableModelError
 from worker.training import failures, random_state, resume, sanity
-from worker.training.batches import divide, plan_epoch
+from worker.training.batches import plan_epoch
 from worker.training.chat_templates import ChatFormat
 from worker.training.checkpoints import CheckpointFolder
 from worker.training.ending import early_end
 from worker.training.evaluate import Evaluator, sample_questions
 from worker.training.events import EventSink
 from worker.training.examples import check_data, data_file, read_examples
+from worker.training.gradients import add_up_gradients
 from worker.training.lora_layers import speed_up
 from worker.training.memory import MemoryBudget
 from worker.training.model import (
@@ -153,27 +154,12 @@ class TrainingRun:
         )
 
     def _add_up_gradients(self, rows: list[int], most_tokens: int) -> tuple[float, int, int]:
-        """Add up the gradient over micro-batches.
-
-        Returns:
-            The mean loss, over how many units it is a mean, and how many tokens were read.
-        """
         self.optimizer.zero_grad(set_to_none=True)
-        table = self.tables.train
-        batches = [
-            self.objective.lay_out(table, group)
-            for group in divide(rows, table.lengths, most_tokens)
-        ]
-        units = sum(batch.units for batch in batches)
-        self.objective.begin_update(batches)
-        total = 0.0
-        for batch in batches:
-            self.budget.look()
-            loss = self.objective.total(batch, scale=1.0 / units)
-            loss.backward()
-            total += float(loss.detach())
+        added_up = add_up_gradients(
+            self.objective, self.tables.train, rows, most_tokens, before_each=self.budget.look
+        )
         self.learner.regularise()
-        return total, units, sum(batch.tokens for batch in batches)
+        return added_up
 
     def _evaluate_if_due(self, *, is_last: bool = False) -> None:
         state, due = self.state, self.plan.evaluation_steps
