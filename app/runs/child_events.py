@@ -158,6 +158,20 @@ class Ending(StrEnum):
     """The held-out loss had not fallen for as many evaluations as the recipe's patience."""
 
 
+class Recall(BaseModel):
+    """What became of a few training questions; what it means is said by app/runs/recall.py."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    asked: Annotated[int, Field(ge=0, le=100)]
+    alike: Annotated[int, Field(ge=0, le=100)]
+    """Of these the tuned model answers so many as the base model does."""
+    right: Annotated[int, Field(ge=0, le=100)] = 0
+    """To so many of them the base model gave the example's own answer."""
+    loss_before: Number | None = None
+    loss_after: Number | None = None
+
+
 class ResultEvent(ChildEvent):
     event: Literal["result"]
     loss_before: Number | None = None
@@ -187,6 +201,7 @@ class ResultEvent(ChildEvent):
     adapter_bytes: Count
     examples_cut: Count = 0
     examples_left_out: Count = 0
+    recall: Recall | None = None
 
 
 class FailureEvent(ChildEvent):

@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel
 from app.datasets.advice import USUAL_CHARACTERS
 from app.datasets.service import count_examples
@@ -14,9 +15,10 @@ from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN
 from app.runs.methods import METHODS, Method
 from app.runs.outlook import Outlook, run_outlook
-from app.runs.recipe import FittedSettings, Preset, RecipeChoices
+from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
 from app.runs.service import find_base_model, settings_for
-from app.runs.setting import Setting, SettingValue
+from app.runs.setting import NO, YES, Setting, SettingValue
+from app.runs.tables import Run
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,40 @@ def chosen_method(typed: dict[str, str]) -> Method:
         return Method(typed.get("method", ""))
     except ValueError:
         return Method.LORA
+
+
+def usual_settings(session: Session, run: Run) -> FittedSettings | None:
+    """Return what the rules would have chosen for a run; None if its base model is gone."""
+    model = get_base_model(session, run.base_model_id)
+    recipe = up_to_date(run.recipe)
+    if model is None or recipe.get("method", Method.LORA) not in list(Method):
+        return None
+    choices = RecipeChoices(method=Method(recipe.get("method", Method.LORA)))
+    return settings_for(model, Preset(recipe["preset"]), run.train_count, choices)
+
+
+def typed_like(run: Run, usual: FittedSettings) -> dict[str, str]:
+    """Return the form of a training as it was filled in for a run, as far as it was no rule."""
+    recipe = up_to_date(run.recipe)
+    rules = usual.model_dump() | {"seed": Recipe.model_fields["seed"].default}
+    typed = {"preset": str(recipe["preset"])}
+    if usual.method != Method.LORA:
+        typed["method"] = usual.method
+    for name in (choice.name for choice in CHOICES):
+        value = recipe.get(name, rules[name])
+        if value != rules[name]:
+            typed[name] = _as_typed(value)
+    for setting in METHODS[usual.method].settings:
+        given = recipe.get("method_settings", {}).get(setting.name)
+        if given is not None and given != usual.method_settings[setting.name]:
+            typed[field_name(usual.method, setting)] = _as_typed(given)
+    return typed
+
+
+def _as_typed(value: SettingValue) -> str:
+    if isinstance(value, bool):
+        return YES if value else NO
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def field_name(owner: str, setting: Setting) -> str:

@@ -10,7 +10,9 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 
 from app.runs import repository
+from app.runs.planning import typed_like, usual_settings
 from app.runs.queue.places import QueuePlace
+from app.runs.recall import find_unchanged
 from app.runs.recipe_facts import method_facts
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
@@ -129,6 +131,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "patience_sentence": patience_sentence(held_out, patience) if run.validation_count else "",
         "passes": passes(result.get("epochs"), run.recipe["epochs"]),
         "verdict": verdict(before, after),
+        "unchanged": _unchanged_notice(session, run),
         "data_sentence": data_sentence(
             int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))
         ),
@@ -136,6 +139,29 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "method_facts": method_facts(run.recipe),
         "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
     }
+
+
+@dataclass(frozen=True)
+class UnchangedNotice:
+    """That a training changed nothing, why, and a link to one that is mended."""
+
+    what: str
+    why: str
+    label: str
+    address: str
+
+
+def _unchanged_notice(session: Session, run: Run) -> UnchangedNotice | None:
+    if run.status != RunStatus.SUCCEEDED:
+        return None
+    usual = usual_settings(session, run)
+    rate = usual.learning_rate if usual else None
+    found = find_unchanged(run.recipe, run.plan or {}, run.result or {}, rate)
+    if found is None:
+        return None
+    settings = (typed_like(run, usual) if usual else {}) | found.choices
+    address = f"/projects/{run.project_id}/training?{urlencode(settings)}"
+    return UnchangedNotice(found.what, found.why, found.label, address)
 
 
 @dataclass(frozen=True)

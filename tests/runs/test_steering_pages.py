@@ -176,6 +176,43 @@ def test_one_that_stopped_by_itself_says_why(web: Web, project: Project) -> None
     assert "stopped by itself after step 12 of 40: 2 checks in a row" in page
 
 
+def test_a_run_that_changed_nothing_offers_the_one_that_is_mended(
+    web: Web, project: Project
+) -> None:
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/training"
+    form = {"preset": "balanced", "learning_rate": "0.000001", "epochs": "7"}
+    run_id = str(client.submit(address, form).headers["location"])[-16:]
+    learn(web, run_id, plan={"train_examples": 25, "steps_per_epoch": 9, "total_epochs": 7})
+    recall = {"asked": 10, "alike": 10, "right": 0, "loss_before": 3.0, "loss_after": 2.99}
+    result = {
+        "loss_before": 3.0,
+        "loss_after": 2.98,
+        "best_step": 63,
+        "steps": 63,
+        "planned_steps": 63,
+        "ending": "planned",
+        "epochs": 7.0,
+        "seconds": 9.0,
+        "peak_memory_bytes": None,
+        "recall": recall,
+    }
+    put(web, run_id, status=RunStatus.SUCCEEDED, result=result)
+    run_page = f"/projects/{project.id}/runs/{run_id}"
+    page = client.page(run_page)
+    assert "10 of 10 questions from its own examples are answered as before" in page
+    assert "where 0.003 is usual" in page
+    assert page.count("button--primary") == 1
+    # In one click: its own settings but for the one that was wrong.
+    mended = f"{address}?preset=balanced&epochs=7&learning_rate=0.003"
+    assert mended.replace("&", "&amp;") in page
+    form_page = client.page(mended)
+    assert 'name="learning_rate" value="0.003"' in form_page
+    assert 'name="epochs" value="7"' in form_page
+    assert "Train again with the usual steps" not in web.client_for(VIEWER).page(run_page)
+    put(web, run_id, result={**result, "recall": {**recall, "alike": 2, "loss_after": 1.0}})
+    assert "answered as before" not in client.page(run_page)
+
+
 def test_who_only_looks_steers_nothing(web: Web, project: Project, run_id: str) -> None:
     viewer, address = web.client_for(VIEWER), f"/projects/{project.id}/runs/{run_id}"
     learn(web, run_id)

@@ -46,7 +46,7 @@ def test_what_it_says(tiny_model: Path, tmp_path: Path) -> None:
     events = train_here(folder)
     assert [entry["phase"] for entry in events.of("phase")] == [
         *("loading_model", "measuring_base", "training"),
-        *("evaluating", "training", "evaluating", "training", "saving"),
+        *("evaluating", "training", "evaluating", "training", "evaluating", "saving"),
     ]
     plan = events.only("plan")
     assert (plan["total_steps"], plan["steps_per_epoch"], plan["train_examples"]) == (6, 3, 10)

@@ -27,7 +27,7 @@ _LEAST_ANSWER_TOKENS: Final = 64
 _MOST_ANSWER_TOKENS: Final = 256
 _SECONDS_FOR_ALL_ANSWERS: Final = 30.0
 _PASSAGE_PROMPT_TOKENS: Final = 24
-_CUT_OFF: Final = " …"
+CUT_OFF: Final = " …"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,10 @@ class Evaluator:
 
 
 def sample_questions(
-    objective: Objective, examples: Iterable[Example], most_tokens: int
+    objective: Objective,
+    examples: Iterable[Example],
+    most_tokens: int,
+    count: int = _SAMPLE_COUNT,
 ) -> list[SampleQuestion]:
     """Prepare the questions of the first few examples that fit into so many tokens."""
     prepared = (_prepare(objective, example) for example in islice(examples, _CANDIDATES))
@@ -143,7 +146,7 @@ def sample_questions(
         for question in prepared
         if question is not None and len(question.prompt_ids) + question.most_tokens <= most_tokens
     )
-    return list(islice(fitting, _SAMPLE_COUNT))
+    return list(islice(fitting, count))
 
 
 def _surest(scores: list[tuple[str, float]]) -> str:
@@ -160,7 +163,7 @@ def _prepare(objective: Objective, example: Example) -> SampleQuestion | None:
         head, tail = ids[:_PASSAGE_PROMPT_TOKENS], ids[_PASSAGE_PROMPT_TOKENS:]
         decode = chat.tokenizer.decode
         expected = str(decode(tail[:_LEAST_ANSWER_TOKENS]))
-        expected += _CUT_OFF if len(tail) > _LEAST_ANSWER_TOKENS else ""
+        expected += CUT_OFF if len(tail) > _LEAST_ANSWER_TOKENS else ""
         return SampleQuestion(str(decode(head)), expected, head, _LEAST_ANSWER_TOKENS)
     if example.answer and not (example.rejected or example.is_liked):
         return None  # what people disliked is nothing to be expected
@@ -223,4 +226,4 @@ def answer(
         cache = output.past_key_values
         ids = torch.tensor([[token]], device=device)
     text = str(chat.tokenizer.decode(given, skip_special_tokens=True)).strip()
-    return text if ended else text + _CUT_OFF
+    return text if ended else text + CUT_OFF

@@ -36,6 +36,7 @@ from worker.training.objectives.objective import Surroundings
 from worker.training.plan import TrainingPlan
 from worker.training.precision import NOTEBOOK, Numbers, choose_device
 from worker.training.progress import RunState
+from worker.training.recall import Recaller
 from worker.training.recompute import trial, way_to_recompute
 from worker.training.reports import Reports
 from worker.training.result import save_adapter
@@ -195,16 +196,19 @@ class TrainingRun:
     def cleanup(self) -> None:
         """Keep the best weights, prove that the base is untouched, and hand the adapter over."""
         state = self.state
+        if state.best_step is not None and state.best_step != state.step:
+            self._go_back_to(state.best_step)
+        self.reports.phase("evaluating", "Asking a few of its own examples again")
+        recall = Recaller(
+            self.learner, self.objective, self.tables.train, self.budget, self._check_stop
+        ).measure(self.run_folder, self.recipe.max_tokens_per_example)
         self.reports.phase("saving", "Saving what was learned")
         if base_sha256(self.model) != self.base_before:
             raise RuntimeError("the base model's weights changed during the training")
-        if state.best_step is not None and state.best_step != state.step:
-            self._go_back_to(state.best_step)
         saved = save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
         ending, kinds = self._early_end() or Ending.PLANNED, self.objective.kinds
-        self.reports.result(
-            saved, self.tables, self.plan, state, self.numbers.device, kinds, ending
-        )
+        device = self.numbers.device
+        self.reports.result(saved, self.tables, self.plan, state, device, kinds, ending, recall)
 
     # The parts of the steps above, in the order in which they are needed.
 

@@ -1,5 +1,7 @@
 """What a run says about itself, in the events that app/runs/child_events.py names."""
 
+from dataclasses import asdict
+
 import torch
 
 from app.runs.child_events import Ending
@@ -9,6 +11,7 @@ from worker.training.events import EventSink
 from worker.training.measured import Measured
 from worker.training.plan import TrainingPlan
 from worker.training.progress import RunState, Speedometer, memory_bytes, peak_memory_bytes
+from worker.training.recall import Recall
 from worker.training.result import SavedAdapter
 from worker.training.tokens import TokenTables
 
@@ -139,6 +142,7 @@ class Reports:
         device: torch.device,
         kinds: list[str],
         ending: Ending,
+        recall: Recall | None,
     ) -> None:
         train, validation = tables.train.counts, tables.validation.counts
         self._events.emit(
@@ -163,6 +167,7 @@ class Reports:
             adapter_folder=saved.folder,
             adapter_sha256=saved.sha256,
             adapter_bytes=saved.size_bytes,
+            recall=asdict(recall) if recall else None,
             examples_cut=train.examples_cut + validation.examples_cut,
             examples_left_out=train.examples_left_out + validation.examples_left_out,
         )
