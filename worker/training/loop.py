@@ -10,10 +10,7 @@ from pathlib import Path
 import torch
 
 from app.runs.child_events import Ending
-from app.runs.methods import METHODS, Family, Quantization
 from app.runs.recipe import Recipe
-from worker.methods.learners import make_learner
-from worker.methods.targets import UnsuitableModelError
 from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import plan_epoch
 from worker.training.chat_templates import ChatFormat
@@ -23,12 +20,12 @@ from worker.training.evaluate import Evaluator, sample_questions
 from worker.training.events import EventSink
 from worker.training.examples import check_data, data_file, read_examples
 from worker.training.gradients import add_up_gradients
+from worker.training.learner import load_learner
 from worker.training.lora_layers import speed_up
 from worker.training.memory import MemoryBudget
 from worker.training.model import (
     base_sha256,
     check_base_model,
-    load_base,
     load_tokenizer,
 )
 from worker.training.objectives.making import make_objective
@@ -89,14 +86,14 @@ class TrainingRun:
         self._measure_base()
         self.reports.phase("training", "Learning from your examples")
         last_save = time.monotonic()
-        while state.epoch < recipe.epochs and not self._has_enough():
+        while state.epoch < recipe.epochs and not self._early_end():
             updates = plan_epoch(
                 table.lengths, recipe.seed, state.epoch, recipe.examples_per_update
             )
             while state.updates_done < len(updates):
                 self._evaluate_if_due()
                 self._check_stop()
-                if self._has_enough():
+                if self._early_end():
                     break
                 if time.monotonic() - last_save > recipe.seconds_between_checkpoints:
                     self.save_checkpoint()
@@ -107,20 +104,13 @@ class TrainingRun:
                 table.release_pages()
         self._finish_learning()
 
-    def _has_enough(self) -> bool:
-        return self._early_end() is not None
-
     def _early_end(self) -> Ending | None:
-        return early_end(
-            self.state,
-            self.plan.total_steps,
-            self.recipe.patience,
-            finishes=self.stop.finishes,
-        )
+        total, patience = self.plan.total_steps, self.recipe.patience
+        return early_end(self.state, total, patience, finishes=self.stop.finishes)
 
     def _finish_learning(self) -> None:
         """Measure the last state too, so that the best of all can be kept."""
-        if self._has_enough():
+        if self._early_end():
             # Asking the held-out questions takes a while, and what was learned is not to be lost.
             self.save_checkpoint()
         self._evaluate_if_due(is_last=True)
@@ -234,24 +224,8 @@ class TrainingRun:
     def _setup_model(self) -> None:
         """Load the base, frozen, and make ready what is to be trained of it."""
         recipe = self.recipe
-        if recipe.quantization is not Quantization.NONE:
-            raise failures.quantization_missing()
-        dtype = torch.float32 if METHODS[recipe.method].needs_float32 else self.numbers.dtype
-        base = load_base(recipe, dtype, self.numbers.device)
-        self.objective.attach(base)
-        if self.objective.kinds and METHODS[recipe.method].family is not Family.LAYERS:
-            raise failures.method_cannot_sort(METHODS[recipe.method].title)
-        try:
-            self.learner = make_learner(
-                recipe.method, recipe.method_settings, base, self.plan.total_steps, recipe.seed
-            )
-        except UnsuitableModelError as error:
-            raise failures.method_unsuited(
-                METHODS[recipe.method].title, recipe.base_model_name, str(error)
-            ) from error
-        self.learner.also_learn(self.objective.weights())
+        self.learner = load_learner(recipe, self.numbers, self.objective, self.plan.total_steps)
         self.model, self.weights = self.learner.model, self.learner.weights
-        self.objective.loss.front = self.learner.front
         speed_up(self.model)
         self.objective.loss.try_packed()
         self.base_before = base_sha256(self.model)

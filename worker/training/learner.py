@@ -1,0 +1,40 @@
+"""The base model, loaded, with what is to be trained of it."""
+
+import torch
+
+from app.runs.methods import METHODS, Family, Quantization
+from app.runs.recipe import Recipe
+from worker.methods.learner import Learner
+from worker.methods.learners import make_learner
+from worker.methods.targets import UnsuitableModelError
+from worker.training import failures
+from worker.training.model import load_base
+from worker.training.objectives.objective import Objective
+from worker.training.precision import Numbers
+
+
+def load_learner(
+    recipe: Recipe, numbers: Numbers, objective: Objective, total_steps: int
+) -> Learner:
+    """Load the base, frozen, and make ready what learns: by the method, and for the objective.
+
+    Raises:
+        TrainingFailureError: if method, objective and base model do not go together.
+    """
+    if recipe.quantization is not Quantization.NONE:
+        raise failures.quantization_missing()
+    method = METHODS[recipe.method]
+    dtype = torch.float32 if method.needs_float32 else numbers.dtype
+    base = load_base(recipe, dtype, numbers.device)
+    objective.attach(base)
+    if objective.kinds and method.family is not Family.LAYERS:
+        raise failures.method_cannot_sort(method.title)
+    try:
+        learner = make_learner(
+            recipe.method, recipe.method_settings, base, total_steps, recipe.seed
+        )
+    except UnsuitableModelError as error:
+        raise failures.method_unsuited(method.title, recipe.base_model_name, str(error)) from error
+    learner.also_learn(objective.weights())
+    objective.loss.front = learner.front
+    return learner
