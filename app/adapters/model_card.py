@@ -61,6 +61,7 @@ class CardFacts:
     """Everything that stands in a model card.
 
     Attributes:
+        lineage_sentence: which version it went on from, and what was new, if it did.
         ending_sentence: that and why it learned less long than its recipe says, if it did.
         is_whole: whether a whole model was trained, which needs no base model beside it.
         instructions: what all examples began with; the model is told it again with each question.
@@ -81,6 +82,7 @@ class CardFacts:
     loss_after: float | None
     result_sentence: str
     ending_sentence: str = ""
+    lineage_sentence: str = ""
     instructions: str = ""
     is_whole: bool = False
     libraries: Mapping[str, str] = field(default_factory=dict)

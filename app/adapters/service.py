@@ -18,11 +18,12 @@ from app.adapters.model_card import BaseFacts, CardFacts, base_facts, libraries_
 from app.adapters.tables import Adapter
 from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
+from app.runs.continuing import can_be_continued
 from app.runs.methods import METHODS
 from app.runs.recipe import Recipe
 from app.runs.recipe_facts import Fact, method_facts
 from app.runs.result_files import is_whole_model, weights_files
-from app.runs.sentences import ending_sentence, passes, result_sentence, verdict
+from app.runs.sentences import ending_sentence, lineage_sentence, passes, result_sentence, verdict
 from app.runs.tables import Run
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
@@ -38,6 +39,7 @@ class Version:
         verdict: better, same, worse or unknown, by the held-out examples.
         result_sentence: the same as a sentence.
         ending_sentence: that and why it learned less long than was planned, if it did.
+        lineage_sentence: which version it went on from, and what was new, if it did.
         passes: how often it went through its examples.
     """
 
@@ -55,6 +57,7 @@ class Version:
     verdict: str
     result_sentence: str
     ending_sentence: str
+    lineage_sentence: str
     passes: str
     seconds: float
 
@@ -86,6 +89,7 @@ class Version:
             verdict=verdict(before, after),
             result_sentence=result_sentence(before, after),
             ending_sentence=ending_sentence(result, int(run.recipe.get("patience", 0))),
+            lineage_sentence=lineage_sentence(run.recipe.get("continues_from")),
             passes=passes(result.get("epochs"), int(run.recipe["epochs"])),
             seconds=float(result.get("seconds") or 0.0),
         )
@@ -97,6 +101,8 @@ class VersionDetails:
 
     version: Version
     base: BaseFacts
+    can_be_continued: bool = False
+    """Whether a training can go on from it with the base model that the project chose."""
 
 
 def publish(session: Session, run: Run, sha256: str, size_bytes: int) -> None:
@@ -142,7 +148,8 @@ def find_version(session: Session, project: Project, number: int) -> VersionDeta
         # A newer Tailor brought another one. The version stays theirs to take along, but the files
         # of today do not belong to it.
         base = replace(base, folder=None, fingerprint=trained_on)
-    return VersionDetails(version, base)
+    is_chosen = project.base_model_id == base_model.id
+    return VersionDetails(version, base, is_chosen and can_be_continued(run, base_model))
 
 
 def bundle_of(session: Session, storage: Storage, project: Project, number: int) -> Bundle:
@@ -177,6 +184,7 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         loss_after=version.loss_after,
         result_sentence=version.result_sentence,
         ending_sentence=version.ending_sentence,
+        lineage_sentence=version.lineage_sentence,
         instructions=trained_instructions(storage, version.run_id),
         libraries=libraries_of(folder),
     )

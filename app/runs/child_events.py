@@ -175,6 +175,8 @@ class Recall(BaseModel):
 class ResultEvent(ChildEvent):
     event: Literal["result"]
     loss_before: Number | None = None
+    loss_at_start: Number | None = None
+    """The held-out loss of the version that the run went on from."""
     loss_after: Number | None = None
     right_before: Share | None = None
     """The share of held-out examples that come out right, where there is a right and wrong."""

@@ -55,6 +55,17 @@ class UnusableChoiceError(InvalidInputError):
         )
 
 
+class CannotContinueError(ConflictError):
+    """A version is asked to be gone on from that cannot be."""
+
+    def __init__(self, version: int, why: str) -> None:
+        super().__init__(
+            f"The training cannot go on from version {version}.",
+            why=why,
+            next_step="Start from the base model, or from another version.",
+        )
+
+
 class AlreadyOverError(ConflictError):
     def __init__(self) -> None:
         super().__init__(

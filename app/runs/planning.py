@@ -20,6 +20,8 @@ from app.runs.service import find_base_model, settings_for
 from app.runs.setting import NO, YES, Setting, SettingValue
 from app.runs.tables import Run
 
+_LARGEST_VERSION: Final = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class PresetPlan:
@@ -162,8 +164,23 @@ def read_choices(typed: dict[str, str]) -> RecipeChoices:
         values[choice.name] = value
     method = chosen_method(typed)
     return RecipeChoices.model_validate(
-        {**values, "method": method, "method_settings": _read_method_settings(typed, method)}
+        {
+            **values,
+            "method": method,
+            "method_settings": _read_method_settings(typed, method),
+            "start_from": _read_start(typed),
+        }
     )
+
+
+def _read_start(typed: dict[str, str]) -> int | None:
+    """Return the version to go on from, or None for the base model."""
+    text = typed.get("start_from", "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_VERSION:
+        raise UnusableChoiceError("start_from", "Start from", "one of the versions in the list")
+    return int(text)
 
 
 def chosen_method(typed: dict[str, str]) -> Method:

@@ -19,6 +19,7 @@ from app.runs.setting import SettingValue, SettingValues, fill_settings
 
 RECIPE_VERSION: Final = 2
 RECIPE_FILE: Final = "recipe.json"
+START_FOLDER: Final = "start"
 USUAL_EVALUATIONS: Final = 5
 
 
@@ -26,6 +27,20 @@ class Preset(StrEnum):
     QUICK = "quick"
     BALANCED = "balanced"
     THOROUGH = "thorough"
+
+
+class Continuation(BaseModel):
+    """The earlier version whose weights a run begins with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = Field(ge=1)
+    adapter_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of its weights, a copy of which lies in the run's folder under `start`."""
+    new_examples: int = Field(default=0, ge=0)
+    """Examples to learn from that neither it nor any version before it has learned from."""
+    no_longer_held_out: int = Field(default=0, ge=0)
+    """Examples that would be held out had it not learned from them."""
 
 
 # Numbers and yes or no stay what they are: pydantic would make 1 of True otherwise.
@@ -56,6 +71,8 @@ class Recipe(BaseModel):
     """SHA-256 over the base model's files; a run refuses a model that changed."""
     snapshot_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """SHA-256 of the frozen examples; a run refuses others. Recipes before 2026-11-25 lack it."""
+    continues_from: Continuation | None = None
+    """Without one the run begins with the base model alone."""
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """One number that fixes every random choice."""
     learning_rate: float = Field(gt=0.0, le=1.0)
@@ -149,6 +166,8 @@ class RecipeChoices(BaseModel):
     objective: Objective = Objective.ANSWERS
     objective_settings: MethodSettings = Field(default_factory=dict)
     """Only those that were chosen."""
+    start_from: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """The number of the version to go on from; its method and settings are taken over."""
     learning_rate: float | None = Field(default=None, ge=1e-6, le=1.0)
     epochs: int | None = Field(default=None, ge=1, le=100)
     examples_per_update: int | None = Field(default=None, ge=1, le=512)

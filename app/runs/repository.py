@@ -29,6 +29,12 @@ def of_project(session: Session, project_id: str, run_id: str) -> Run | None:
     return session.scalar(select(Run).where(Run.project_id == project_id, Run.id == run_id))
 
 
+def by_version(session: Session, project_id: str, version: int) -> Run | None:
+    return session.scalar(
+        select(Run).where(Run.project_id == project_id, Run.version_number == version)
+    )
+
+
 def all_of_project(session: Session, project_id: str) -> Sequence[Run]:
     """Return a project's runs, the newest version first."""
     return session.scalars(

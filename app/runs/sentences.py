@@ -109,6 +109,46 @@ def result_sentence(before: float | None, after: float | None) -> str:
     return _compared(before, after, "finds")
 
 
+def lineage_sentence(start: Mapping[str, Any] | None) -> str:
+    """Say which version a run went on from, and what was new; empty if it began with the base.
+
+    Args:
+        start: the recipe's `continues_from`.
+    """
+    if not start:
+        return ""
+    new = int(start.get("new_examples", 0))
+    known = "1 example is new." if new == 1 else f"{new:,} examples are new."
+    said = f"It goes on from version {start['version']}; {known if new else 'no example is new.'}"
+    moved = int(start.get("no_longer_held_out", 0))
+    if moved:
+        were = "1 example that would" if moved == 1 else f"{moved:,} examples that would"
+        said += (
+            f" {were} be held out {'was' if moved == 1 else 'were'} learned by it already, and so "
+            f"{'is' if moved == 1 else 'are'} not measured with."
+        )
+    return said
+
+
+def against_start_sentence(
+    start: Mapping[str, Any] | None, at_start: float | None, after: float | None
+) -> str:
+    """Compare a run with the version that it went on from; empty if there is nothing to compare."""
+    if not start or at_start is None or after is None:
+        return ""
+    version = f"version {start['version']}"
+    match verdict(at_start, after):
+        case "better":
+            return f"That is {times_word(at_start / after)} less surprising than to {version}."
+        case "worse":
+            return (
+                f"To {version} they were {times_word(after / at_start)} less surprising: what was "
+                "new has cost something. That version is still there."
+            )
+        case _:
+            return f"To {version} they were about as surprising."
+
+
 def ending_sentence(result: Mapping[str, Any], patience: int) -> str:
     """Say that and why a run learned less long than was planned; empty if it did not.
 

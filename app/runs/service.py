@@ -16,6 +16,7 @@ from app.ids import new_id
 from app.projects.service import hold_still
 from app.projects.tables import Project
 from app.runs import repository
+from app.runs.continuing import begin_with_version, method_of
 from app.runs.errors import (
     BaseModelGoneError,
     BaseModelNotReadyError,
@@ -29,6 +30,7 @@ from app.runs.queue.claiming import line_up
 from app.runs.queue.needs import needs_of
 from app.runs.recipe import (
     RECIPE_FILE,
+    Continuation,
     FittedSettings,
     Preset,
     Recipe,
@@ -107,10 +109,15 @@ class FrozenExamples:
     run_id: str
     folder: Path
     snapshot: Snapshot
+    continues_from: Continuation | None = None
 
 
 def freeze_examples(
-    session: Session, storage: Storage, project_id: str, base_model: BaseModel
+    session: Session,
+    storage: Storage,
+    project_id: str,
+    base_model: BaseModel,
+    start_from: int | None = None,
 ) -> FrozenExamples:
     """Write the examples into a new run's folder. It only reads from the database.
 
@@ -118,8 +125,16 @@ def freeze_examples(
     writes: on SQLite everyone else who writes waits for that one. If nothing comes of the run, the
     sweeper finds its folder.
 
+    Args:
+        session: only reads.
+        storage: where runs have their folders.
+        project_id: the project.
+        base_model: what learns.
+        start_from: the version that the run goes on from, if it does.
+
     Raises:
         NoExamplesError: if the project has no examples.
+        CannotContinueError: if that version cannot be gone on from.
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         DiskFullError: if there is hardly any room left.
     """
@@ -131,10 +146,15 @@ def freeze_examples(
         snapshot = freeze(session, project_id, folder)
         if snapshot.train_count == 0:
             raise NoExamplesError
+        continuation = None
+        if start_from is not None:
+            continuation, snapshot = begin_with_version(
+                session, storage, project_id, base_model, start_from, folder
+            )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return FrozenExamples(run_id, folder, snapshot)
+    return FrozenExamples(run_id, folder, snapshot, continuation)
 
 
 def start_run(
@@ -157,12 +177,13 @@ def start_run(
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         DiskFullError: if there is no room for the run's checkpoints.
     """
-    frozen = frozen or freeze_examples(session, storage, project.id, base_model)
+    frozen = frozen or freeze_examples(session, storage, project.id, base_model, choices.start_from)
     folder, snapshot = frozen.folder, frozen.snapshot
     run = Run(id=frozen.run_id, requested_by_id=user.id if user else None, event_count=0)
     try:
         project = hold_still(session, project.id)
-        recipe = make_recipe(base_model, preset, choices, snapshot)
+        choices = _choices_like(session, project.id, choices, frozen.continues_from)
+        recipe = make_recipe(base_model, preset, choices, snapshot, frozen.continues_from)
         storage.require_room(_room_for(recipe, base_model))
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
         _queue(session, run, project, recipe, base_model, snapshot)
@@ -182,13 +203,18 @@ def start_again(
     """Start a new run with the settings of an earlier one, on the examples as they are now."""
     # Only what a person may choose is taken over, so a recipe of an earlier Tailor does as well.
     earlier = up_to_date(run.recipe)
-    choices = RecipeChoices.model_validate(
-        {name: earlier[name] for name in RecipeChoices.model_fields if name in earlier}
-    )
+    chosen = {name: earlier[name] for name in RecipeChoices.model_fields if name in earlier}
+    choices = RecipeChoices.model_validate(chosen | {"start_from": start_version(run)})
     model = base_model_of(session, run)
     project = hold_still(session, run.project_id)
     preset = Preset(run.recipe["preset"])
     return start_run(session, storage, project, model, preset, choices, user, frozen)
+
+
+def start_version(run: Run) -> int | None:
+    """Return the version that a run went on from, if it did."""
+    before = run.recipe.get("continues_from")
+    return int(before["version"]) if before else None
 
 
 def base_model_of(session: Session, run: Run) -> BaseModel:
@@ -243,13 +269,29 @@ def _queue(
     repository.add_event(session, run, "status", {"status": RunStatus.QUEUED})
 
 
+def _choices_like(
+    session: Session, project_id: str, choices: RecipeChoices, start: Continuation | None
+) -> RecipeChoices:
+    """Return the choices with the method of the version that the run goes on from, if it does."""
+    if start is None:
+        return choices
+    method, settings = method_of(session, project_id, start.version)
+    return choices.model_copy(update={"method": method, "method_settings": settings})
+
+
 def make_recipe(
-    model: BaseModel, preset: Preset, choices: RecipeChoices, snapshot: Snapshot
+    model: BaseModel,
+    preset: Preset,
+    choices: RecipeChoices,
+    snapshot: Snapshot,
+    continues_from: Continuation | None = None,
 ) -> Recipe:
     """Return the recipe that the rules and an expert's choices make together."""
     fitted = settings_for(model, preset, snapshot.train_count, choices)
     # The method's settings are all in what was fitted: those that were chosen, and what follows.
-    chosen = choices.model_dump(exclude_none=True, exclude={"method", "method_settings"})
+    chosen = choices.model_dump(
+        exclude_none=True, exclude={"method", "method_settings", "start_from"}
+    )
     settings = fitted.model_dump() | chosen
     return Recipe(
         preset=preset,
@@ -258,6 +300,7 @@ def make_recipe(
         base_model_folder=Path(model.folder or ""),
         base_model_fingerprint=model.fingerprint or "",
         snapshot_sha256=snapshot.sha256,
+        continues_from=continues_from,
         **settings,
     )
 

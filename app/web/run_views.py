@@ -16,9 +16,11 @@ from app.runs.recall import find_unchanged
 from app.runs.recipe_facts import method_facts
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
+    against_start_sentence,
     data_sentence,
     ending_sentence,
     learning_sentence,
+    lineage_sentence,
     passes,
     patience_sentence,
     phase_words,
@@ -110,6 +112,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
     before, after = result.get("loss_before"), result.get("loss_after")
     status = RunStatus(run.status)
     plan, patience = run.plan or {}, int(run.recipe.get("patience", 0))
+    start = run.recipe.get("continues_from")
     return {
         "run": run,
         "status": status,
@@ -128,6 +131,8 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "result": result,
         "result_sentence": result_sentence(before, after),
         "ending_sentence": ending_sentence(result, patience),
+        "lineage_sentence": lineage_sentence(start),
+        "against_start_sentence": against_start_sentence(start, result.get("loss_at_start"), after),
         "patience_sentence": patience_sentence(held_out, patience) if run.validation_count else "",
         "passes": passes(result.get("epochs"), run.recipe["epochs"]),
         "verdict": verdict(before, after),

@@ -57,6 +57,15 @@ class TrainingFailureError(Exception):
         }
 
 
+def start_unusable(version: int, details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "start_unusable",
+        f"The weights of version {version}, from which this training was to go on, cannot be used.",
+        "Start again from the base model, or from another version.",
+        details=details,
+    )
+
+
 def lost_its_way(step: int, what: str) -> TrainingFailureError:
     """The loss or its gradient left the numbers that a computer can hold."""
     return TrainingFailureError(

@@ -37,6 +37,7 @@ from worker.training.recall import Recaller
 from worker.training.recompute import trial, way_to_recompute
 from worker.training.reports import Reports
 from worker.training.result import save_adapter
+from worker.training.start import wear_start
 from worker.training.stopping import StopFlag, StoppedError
 from worker.training.tokens import prepare_tokens
 
@@ -225,6 +226,7 @@ class TrainingRun:
         """Load the base, frozen, and make ready what is to be trained of it."""
         recipe = self.recipe
         self.learner = load_learner(recipe, self.numbers, self.objective, self.plan.total_steps)
+        wear_start(self.learner, recipe, self.run_folder)
         self.model, self.weights = self.learner.model, self.learner.weights
         speed_up(self.model)
         self.objective.loss.try_packed()
@@ -281,6 +283,8 @@ class TrainingRun:
         self.reports.phase("measuring_base", "Measuring the model as it is now")
         measured = self.evaluator.measure_base()
         self.state.loss_before, self.state.right_before = measured.loss, measured.right
+        if self.recipe.continues_from is not None:
+            self.state.loss_at_start = self.evaluator.measure().loss
         self.reports.held_out(0, measured)
 
     def _go_back_to(self, step: int) -> None:

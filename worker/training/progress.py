@@ -27,6 +27,7 @@ class RunState:
         evaluation_seconds: the part of it that all evaluations took.
         epoch_loss: summed over the answer tokens of this epoch.
         span_loss: summed over the answer tokens since the last reported metrics.
+        loss_at_start: the held-out loss of the version that the run goes on from.
         right_before: the share of held-out items that the base model gets right, if any can be.
         best_right: the same of the best state.
         best_confusion: of the best state, [kind, taken for, how often] each.
@@ -50,6 +51,7 @@ class RunState:
     first_loss: float | None = None
     senseless_updates: int = 0
     loss_before: float | None = None
+    loss_at_start: float | None = None
     best_loss: float | None = None
     best_step: int | None = None
     right_before: float | None = None

@@ -148,6 +148,7 @@ class Reports:
         self._events.emit(
             "result",
             loss_before=state.loss_before,
+            loss_at_start=state.loss_at_start,
             loss_after=state.best_loss,
             right_before=state.right_before,
             right_after=state.best_right,

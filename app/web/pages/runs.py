@@ -12,6 +12,7 @@ from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
 from app.runs import fit_words, planning, service, steering
+from app.runs.continuing import startable_versions
 from app.runs.log_file import last_lines
 from app.runs.methods import METHODS, Method
 from app.runs.queue.claiming import places_in_queue
@@ -73,7 +74,9 @@ def start_training(
         choices = planning.read_choices(typed)
         with transaction(engine, read_only=True) as reading:
             model = service.chosen_base_model(reading, project)
-            frozen = service.freeze_examples(reading, storage, project.id, model)
+            frozen = service.freeze_examples(
+                reading, storage, project.id, model, choices.start_from
+            )
         run = service.start_run(session, storage, project, model, preset, choices, user, frozen)
     except DomainError as error:
         session.rollback()
@@ -185,7 +188,9 @@ def start_again(
     session.commit()
     with transaction(engine, read_only=True) as reading:
         model = service.base_model_of(reading, run)
-        frozen = service.freeze_examples(reading, storage, run.project_id, model)
+        frozen = service.freeze_examples(
+            reading, storage, run.project_id, model, service.start_version(run)
+        )
     again = service.start_again(session, storage, run, user, frozen)
     return redirect(request, _address(again))
 
@@ -242,6 +247,7 @@ def _training_page(
             "has_choices": any(typed.get(name) for name in planning.field_names())
             or planning.chosen_method(typed) is not Method.LORA,
             "runs": service.runs_of(session, project),
+            "startable": startable_versions(session, project, model),
             "short_result": short_result,
             "fit_sentences": fit_words.fit_sentences,
             "full_sentence": fit_words.full_sentence,

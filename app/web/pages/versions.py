@@ -29,7 +29,12 @@ def show_version(
     return render(
         request,
         "versions/show.html",
-        {"project": project, "version": details.version, "base": details.base},
+        {
+            "project": project,
+            "version": details.version,
+            "base": details.base,
+            "can_be_continued": details.can_be_continued,
+        },
     )
 
 
