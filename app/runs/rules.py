@@ -15,6 +15,9 @@ Few, smooth in what they depend on, and fitted to measurements (docs/benchmarks.
   thousand million (2e-4; Dettmers et al., QLoRA, 2023, who halve it for 33 thousand million, as
   the law does); at 135 million it says 1e-3, which was better there than 5e-4 and 2e-3 with one
   example per update.
+* **Early stop**: Balanced looks five times at the held-out examples and Thorough ten times; after
+  two and three looks in a row without a lower loss they end. Quick is over before it could get
+  worse for long. These numbers are chosen, not measured.
 
 Rank and learning rate do not depend on each other, because LoRA's alpha is the same for each rank
 (app/runs/lora_methods.py).

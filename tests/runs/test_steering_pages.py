@@ -2,10 +2,13 @@
 
 import pytest
 
+from app.base_models.tables import BaseModel
 from app.datasets.service import add_examples
 from app.projects.tables import Project
 from app.runs.holding import claim_next_run
 from app.runs.repository import lock
+from app.runs.rules import learning_rate
+from app.runs.service import base_parameters
 from app.runs.status import RunStatus
 from app.runs.tables import RunMetric
 from tests.support.runs import examples, get_run
@@ -200,13 +203,17 @@ def test_a_run_that_changed_nothing_offers_the_one_that_is_mended(
     run_page = f"/projects/{project.id}/runs/{run_id}"
     page = client.page(run_page)
     assert "10 of 10 questions from its own examples are answered as before" in page
-    assert "where 0.003 is usual" in page
+    with web.transaction() as session:
+        starter = session.get(BaseModel, "starter")
+        assert starter is not None
+        usual = f"{learning_rate(base_parameters(starter)):g}"
+    assert f"where {usual} is usual" in page
     assert page.count("button--primary") == 1
     # In one click: its own settings but for the one that was wrong.
-    mended = f"{address}?preset=balanced&epochs=7&learning_rate=0.003"
+    mended = f"{address}?preset=balanced&epochs=7&learning_rate={usual}"
     assert mended.replace("&", "&amp;") in page
     form_page = client.page(mended)
-    assert 'name="learning_rate" value="0.003"' in form_page
+    assert f'name="learning_rate" value="{usual}"' in form_page
     assert 'name="epochs" value="7"' in form_page
     assert "Train again with the usual steps" not in web.client_for(VIEWER).page(run_page)
     put(web, run_id, result={**result, "recall": {**recall, "alike": 2, "loss_after": 1.0}})
