@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.base_models.tables import BaseModel
+from app.runs.objectives import OBJECTIVES
 from app.runs.recipe import Recipe
 from app.version import VERSION
 
@@ -131,7 +132,8 @@ def render_model_card(facts: CardFacts) -> str:
 
 
 def render_use_it(facts: CardFacts) -> str:
-    return _render("use_it.py.jinja", facts)
+    sorts = OBJECTIVES[facts.recipe.objective].sorts
+    return _render("sort_it.py.jinja" if sorts else "use_it.py.jinja", facts)
 
 
 def _render(name: str, facts: CardFacts) -> str:
@@ -147,7 +149,11 @@ def _render(name: str, facts: CardFacts) -> str:
     environment.filters["one_line"] = _one_line
     environment.filters["quoted"] = json.dumps
     environment.filters["python"] = repr
-    return environment.get_template(name).render(facts=facts, tailor_version=VERSION)
+    return environment.get_template(name).render(
+        facts=facts,
+        sorts=OBJECTIVES[facts.recipe.objective].sorts,
+        tailor_version=VERSION,
+    )
 
 
 def _one_line(text: str) -> str:

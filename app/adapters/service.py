@@ -20,10 +20,11 @@ from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
 from app.runs.continuing import can_be_continued
 from app.runs.methods import METHODS
+from app.runs.outcomes import outcome_sentence, outcome_verdict
 from app.runs.recipe import Recipe
-from app.runs.recipe_facts import Fact, method_facts
+from app.runs.recipe_facts import Fact, method_facts, objective_of
 from app.runs.result_files import is_whole_model, weights_files
-from app.runs.sentences import ending_sentence, lineage_sentence, passes, result_sentence, verdict
+from app.runs.sentences import ending_sentence, lineage_sentence, passes
 from app.runs.tables import Run
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
@@ -86,8 +87,8 @@ class Version:
             snapshot_sha256=run.snapshot_sha256,
             loss_before=before,
             loss_after=after,
-            verdict=verdict(before, after),
-            result_sentence=result_sentence(before, after),
+            verdict=outcome_verdict(result),
+            result_sentence=outcome_sentence(objective_of(run), result),
             ending_sentence=ending_sentence(result, int(run.recipe.get("patience", 0))),
             lineage_sentence=lineage_sentence(run.recipe.get("continues_from")),
             passes=passes(result.get("epochs"), int(run.recipe["epochs"])),

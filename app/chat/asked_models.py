@@ -9,6 +9,8 @@ from app.base_models.tables import BaseModel, BaseModelStatus
 from app.chat import repository
 from app.chat.tables import Conversation
 from app.chat.views import Label, Labels
+from app.runs.objectives import OBJECTIVES
+from app.runs.recipe_facts import objective_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Models:
 
     base: BaseModel
     adapter: Adapter | None
+    sorts: bool = False
+    """Whether the version sorts texts; then nobody answers beside it."""
 
     @property
     def version_name(self) -> str:
@@ -27,7 +31,7 @@ class Models:
         if self.adapter is None:
             return {"base": base}
         tuned = Label(self.version_name, self.adapter.run_id, self.adapter.sha256)
-        return {"base": base, "tuned": tuned}
+        return {"tuned": tuned} if self.sorts else {"base": base, "tuned": tuned}
 
 
 def models_for(session: Session, project_id: str, run_id: str | None) -> Models | None:
@@ -37,7 +41,7 @@ def models_for(session: Session, project_id: str, run_id: str | None) -> Models 
         base = repository.chosen_base_model(session, project_id)
     else:
         base = repository.base_model(session, adapter.base_model_id)
-    return _usable(base, adapter)
+    return _usable(session, base, adapter)
 
 
 def models_of(session: Session, conversation: Conversation) -> Models | None:
@@ -46,10 +50,11 @@ def models_of(session: Session, conversation: Conversation) -> Models | None:
     adapter = repository.version(session, conversation.project_id, run_id) if run_id else None
     base_model_id = conversation.base_model_id
     base = repository.base_model(session, base_model_id) if base_model_id else None
-    return _usable(base, adapter)
+    return _usable(session, base, adapter)
 
 
-def _usable(base: BaseModel | None, adapter: Adapter | None) -> Models | None:
+def _usable(session: Session, base: BaseModel | None, adapter: Adapter | None) -> Models | None:
     if base is None or (adapter is None and base.status != BaseModelStatus.READY):
         return None
-    return Models(base, adapter)
+    run = repository.run_of(session, adapter.run_id) if adapter else None
+    return Models(base, adapter, run is not None and OBJECTIVES[objective_of(run)].sorts)

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, TypedDict, cast, get_args
 
 import httpx
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=180.0, write=30.0, pool=5.0)
 _LONGEST_DETAILS: Final = 2000
 _LONGEST_MODEL_NAME: Final = 200
+_MOST_KINDS_KEPT: Final = 20
 _LONGEST_WAIT_FOR_A_PLACE_SECONDS: Final = 60.0
 _SHORTEST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -79,11 +80,20 @@ class Piece:
     stamp: Stamp
 
 
+class KindShare(TypedDict):
+    """How sure the model is of a kind, from 0 to 1."""
+
+    kind: str
+    score: float
+
+
 @dataclass(frozen=True)
 class Ending:
     reason: str
     """stop or length."""
     stamp: Stamp
+    kinds: tuple[KindShare, ...] = ()
+    """Of a text that was sorted: its kinds with their scores, the surest first."""
 
 
 EngineEvent = Waiting | Piece | Ending
@@ -211,9 +221,17 @@ def _events(lines: Iterator[str]) -> Iterator[EngineEvent]:
                 yield Piece(text, stamp)
             if reason := choice.get("finish_reason"):
                 ended = True
-                yield Ending(reason, stamp)
+                yield Ending(reason, stamp, _kinds(chunk))
     if not ended:
         raise BrokenOffError
+
+
+def _kinds(chunk: dict[str, Any]) -> tuple[KindShare, ...]:
+    said = (chunk.get("tailor") or {}).get("kinds") or ()
+    return tuple(
+        KindShare(kind=str(entry["kind"])[:_LONGEST_MODEL_NAME], score=float(entry["score"]))
+        for entry in said[:_MOST_KINDS_KEPT]
+    )
 
 
 def _pause_seconds(refused: httpx.Response) -> float:

@@ -154,7 +154,7 @@ class LiveReplies:
                     reply.update(state="writing", text=text, stamp=event.stamp)
                     writer.keep(reply.snapshot())
                 elif isinstance(event, Ending):
-                    reply.update(stamp=event.stamp)
+                    reply.update(stamp=event.stamp, kinds=event.kinds)
                     return {"status": "length" if event.reason == "length" else "complete"}
         raise BrokenOffError
 

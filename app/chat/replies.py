@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from app.chat.engine import Question, Stamp, WaitingState
+from app.chat.engine import KindShare, Question, Stamp, WaitingState
 
 Side = Literal["tuned", "base"]
 LiveState = WaitingState | Literal["waiting", "writing", "done"]
@@ -41,3 +41,4 @@ class Snapshot:
     stamp: Stamp | None = None
     problem: dict[str, str] | None = None
     seconds: float = 0.0
+    kinds: tuple[KindShare, ...] = ()

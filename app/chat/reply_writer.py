@@ -78,3 +78,4 @@ def _fill(reply: ChatReply, snapshot: Snapshot, status: str) -> None:
     reply.turns_left_out = stamp.turns_left_out
     reply.seconds = snapshot.seconds
     reply.problem = snapshot.problem
+    reply.kinds = [dict(share) for share in snapshot.kinds] or None

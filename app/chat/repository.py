@@ -9,7 +9,7 @@ from app.adapters.tables import Adapter
 from app.base_models.tables import BaseModel
 from app.chat.tables import ChatReply, ChatTurn, Conversation
 from app.projects.tables import Project
-from app.runs.tables import RunSample
+from app.runs.tables import Run, RunSample
 
 
 def add(session: Session, row: Conversation | ChatTurn | ChatReply) -> None:
@@ -116,6 +116,10 @@ def version(session: Session, project_id: str, run_id: str) -> Adapter | None:
     return session.scalars(
         select(Adapter).where(Adapter.run_id == run_id, Adapter.project_id == project_id)
     ).one_or_none()
+
+
+def run_of(session: Session, run_id: str) -> Run | None:
+    return session.get(Run, run_id)
 
 
 def base_model(session: Session, base_model_id: str) -> BaseModel | None:

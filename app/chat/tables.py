@@ -72,4 +72,6 @@ class ChatReply(Base):
     """Oldest turns that the model did not see because the conversation was too long for it."""
     problem: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     """what, why, next_step of a failure."""
+    kinds: Mapped[list[JsonObject] | None] = mapped_column(JsonColumn)
+    """Of a text that was sorted: kind and score of the likeliest kinds, the surest first."""
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from app.chat.live import LiveReply
 from app.chat.replies import Side
@@ -46,6 +46,8 @@ class ReplyView:
     problem: dict[str, str] | None = None
     earlier: Sequence[EarlierAnswer] = ()
     origin: Origin = "as_asked"
+    kinds: Sequence[Mapping[str, Any]] = ()
+    """Of a text that was sorted: kind and score each, the surest first."""
 
     @property
     def is_live(self) -> bool:
@@ -139,6 +141,7 @@ def _reply_view(
         newest.problem,
         _earlier(written[:-1]),
         _origin(newest, label),
+        newest.kinds or (),
     )
 
 

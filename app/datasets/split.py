@@ -70,15 +70,7 @@ def choose_held_out_of_each(
         keys: the stratum and the split key of every example, copies included.
         counts: how many examples each stratum has.
     """
-    count = sum(counts.values())
-    target = held_out_target(count)
-    if target == 0:
-        return frozenset()
-    quotas = {
-        stratum: min(most, max(1, round(target * number / count)))
-        for stratum, number in counts.items()
-        if (most := number // 2)
-    }
+    quotas = held_out_of_each(counts)
     smallest: dict[str, set[str]] = defaultdict(set)
     for stratum, key in keys:
         kept = smallest[stratum]
@@ -87,6 +79,19 @@ def choose_held_out_of_each(
             if len(kept) > quotas[stratum]:
                 kept.remove(max(kept))
     return frozenset(key for kept in smallest.values() for key in kept)
+
+
+def held_out_of_each(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return how many are to be held out of each stratum; those without a share lack."""
+    count = sum(counts.values())
+    target = held_out_target(count)
+    if target == 0:
+        return {}
+    return {
+        stratum: min(most, max(1, round(target * number / count)))
+        for stratum, number in counts.items()
+        if (most := number // 2)
+    }
 
 
 def _smallest_keys(keys: Iterable[str], room: int) -> dict[str, int]:

@@ -66,6 +66,26 @@ class CannotContinueError(ConflictError):
         )
 
 
+class NothingForObjectiveError(ConflictError):
+    def __init__(self, goal: str) -> None:
+        super().__init__(
+            f"“{goal}” cannot be learned from these examples.",
+            why="None of them is of the kind that it needs.",
+            next_step="Choose something else to learn, or add such examples first.",
+        )
+
+
+class MethodCannotSortError(InvalidInputError):
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"{method} does not go with sorting into kinds.",
+            why="The head that names the kinds needs a method whose small added parts stand inside "
+            "of the base model's layers.",
+            next_step="Choose LoRA or one of its relatives.",
+            field="method",
+        )
+
+
 class AlreadyOverError(ConflictError):
     def __init__(self) -> None:
         super().__init__(

@@ -14,7 +14,9 @@ from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN
 from app.runs.methods import METHODS, Method
+from app.runs.objectives import OBJECTIVES
 from app.runs.outlook import Outlook, run_outlook
+from app.runs.proposals import Offer
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
 from app.runs.service import find_base_model, settings_for
 from app.runs.setting import NO, YES, Setting, SettingValue
@@ -37,16 +39,16 @@ def preset_plans(
     session: Session,
     model: BaseModel,
     project_id: str,
-    count: int,
+    offer: Offer,
     method: Method = Method.LORA,
 ) -> list[PresetPlan]:
-    """Return what each preset would do with so many examples."""
-    held_out = held_out_target(count)
-    train_count = max(1, count - held_out)
+    """Return what each preset would do with what is offered."""
+    train_count = max(1, offer.usable - offer.held_out)
+    choices = RecipeChoices(method=method, objective=offer.objective)
     plans = []
     for preset in Preset:
-        settings = settings_for(model, preset, train_count, RecipeChoices(method=method))
-        outlook = run_outlook(session, model, project_id, settings, train_count, held_out)
+        settings = settings_for(model, preset, train_count, choices)
+        outlook = run_outlook(session, model, project_id, settings, train_count, offer.held_out)
         plans.append(PresetPlan(preset, settings, settings.updates(train_count), outlook))
     return plans
 
@@ -232,8 +234,12 @@ def field_name(owner: str, setting: Setting) -> str:
 
 def field_names() -> list[str]:
     """Return the names of all fields that an expert may fill in."""
+    methods = [(str(name), spec.settings) for name, spec in METHODS.items()]
+    objectives = [(str(name), spec.settings) for name, spec in OBJECTIVES.items()]
     return [choice.name for choice in CHOICES] + [
-        field_name(method, setting) for method, spec in METHODS.items() for setting in spec.settings
+        field_name(owner, setting)
+        for owner, settings in (*methods, *objectives)
+        for setting in settings
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from app.runs import rules
-from app.runs.methods import METHODS, Method, Quantization
+from app.runs.methods import METHODS, Family, Method, Quantization
 from app.runs.objectives import OBJECTIVES, Objective, checked_objective_settings
 from app.runs.setting import SettingValue, SettingValues, fill_settings
 
@@ -116,6 +116,13 @@ class Recipe(BaseModel):
                 f"{METHODS[self.method].title} does not learn on a base model in "
                 f"{self.quantization} form."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> Self:
+        is_in_layers = METHODS[self.method].family is Family.LAYERS
+        if OBJECTIVES[self.objective].sorts and not is_in_layers:
+            raise ValueError(f"{METHODS[self.method].title} does not go with sorting into kinds.")
         return self
 
     @classmethod

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.runs.methods import METHODS, Method, Quantization
+from app.runs.objectives import OBJECTIVES, Objective
 from app.runs.recipe import up_to_date
 from app.runs.setting import find_setting
+from app.runs.tables import Run
 
 Fact = tuple[str, str, str]
 
@@ -17,7 +19,7 @@ def method_facts(content: Mapping[str, Any]) -> list[Fact]:
     if name not in list(Method):
         return [("Method", str(name), "This version of Tailor does not know it.")]
     spec = METHODS[Method(name)]
-    facts = [("Method", spec.title, spec.sentence)]
+    facts = [*_objective_facts(recipe), ("Method", spec.title, spec.sentence)]
     for setting_name, value in recipe.get("method_settings", {}).items():
         setting = find_setting(spec.settings, setting_name)
         if setting is not None:
@@ -27,4 +29,23 @@ def method_facts(content: Mapping[str, Any]) -> list[Fact]:
         facts.append(
             ("Base model held in", quantization, "Fewer bits take less memory and are less exact.")
         )
+    return facts
+
+
+def objective_of(run: Run) -> Objective:
+    """Return what a run learns; earlier Tailors knew answers alone."""
+    name = run.recipe.get("objective", Objective.ANSWERS)
+    return Objective(name) if name in list(Objective) else Objective.ANSWERS
+
+
+def _objective_facts(recipe: Mapping[str, Any]) -> list[Fact]:
+    name = recipe.get("objective", Objective.ANSWERS)
+    if name not in list(Objective):
+        return []
+    spec = OBJECTIVES[Objective(name)]
+    facts = [("What it learns", spec.title, spec.sentence)]
+    for setting_name, value in recipe.get("objective_settings", {}).items():
+        setting = find_setting(spec.settings, setting_name)
+        if setting is not None:
+            facts.append((setting.label, setting.in_words(value), setting.meaning))
     return facts

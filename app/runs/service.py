@@ -20,12 +20,15 @@ from app.runs.continuing import begin_with_version, method_of
 from app.runs.errors import (
     BaseModelGoneError,
     BaseModelNotReadyError,
+    CannotContinueError,
     NoBaseModelError,
     NoExamplesError,
     UnknownRunError,
 )
 from app.runs.methods import METHODS, Method
+from app.runs.objectives import OBJECTIVES, Objective
 from app.runs.outlook import run_outlook
+from app.runs.proposals import require_offer
 from app.runs.queue.claiming import line_up
 from app.runs.queue.needs import needs_of
 from app.runs.recipe import (
@@ -95,6 +98,7 @@ def settings_for(
         int(model.facts.get("context_length") or 0) or _ORDINARY_CONTEXT,
         choices.method or Method.LORA,
         choices.method_settings,
+        choices.objective,
     )
 
 
@@ -117,9 +121,10 @@ def freeze_examples(
     storage: Storage,
     project_id: str,
     base_model: BaseModel,
+    objective: Objective = Objective.ANSWERS,
     start_from: int | None = None,
 ) -> FrozenExamples:
-    """Write the examples into a new run's folder. It only reads from the database.
+    """Write the examples that serve an objective into a new run's folder; only read the database.
 
     With many examples this takes seconds, so whoever can does it before the transaction that
     writes: on SQLite everyone else who writes waits for that one. If nothing comes of the run, the
@@ -130,24 +135,31 @@ def freeze_examples(
         storage: where runs have their folders.
         project_id: the project.
         base_model: what learns.
+        objective: what is learned.
         start_from: the version that the run goes on from, if it does.
 
     Raises:
         NoExamplesError: if the project has no examples.
         CannotContinueError: if that version cannot be gone on from.
+        NothingForObjectiveError: if none of them serves the objective.
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         DiskFullError: if there is hardly any room left.
     """
     check_usable(base_model)
     storage.require_room(_SMALLEST_ROOM_BYTES)
+    require_offer(session, project_id, objective)
     run_id = new_id()
     folder = storage.folder("runs", run_id)
     try:
-        snapshot = freeze(session, project_id, folder)
+        snapshot = freeze(session, project_id, folder, OBJECTIVES[objective].purpose)
         if snapshot.train_count == 0:
             raise NoExamplesError
         continuation = None
         if start_from is not None:
+            if objective is not Objective.ANSWERS:
+                raise CannotContinueError(
+                    start_from, "It learned answers, and something else is to be learned now."
+                )
             continuation, snapshot = begin_with_version(
                 session, storage, project_id, base_model, start_from, folder
             )
@@ -177,7 +189,9 @@ def start_run(
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         DiskFullError: if there is no room for the run's checkpoints.
     """
-    frozen = frozen or freeze_examples(session, storage, project.id, base_model, choices.start_from)
+    frozen = frozen or freeze_examples(
+        session, storage, project.id, base_model, choices.objective, choices.start_from
+    )
     folder, snapshot = frozen.folder, frozen.snapshot
     run = Run(id=frozen.run_id, requested_by_id=user.id if user else None, event_count=0)
     try:

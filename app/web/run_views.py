@@ -10,10 +10,12 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 
 from app.runs import repository
+from app.runs.objectives import OBJECTIVES
+from app.runs.outcomes import confusion_of, outcome_sentence, outcome_verdict
 from app.runs.planning import typed_like, usual_settings
 from app.runs.queue.places import QueuePlace
 from app.runs.recall import find_unchanged
-from app.runs.recipe_facts import method_facts
+from app.runs.recipe_facts import method_facts, objective_of
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
     against_start_sentence,
@@ -24,9 +26,7 @@ from app.runs.sentences import (
     passes,
     patience_sentence,
     phase_words,
-    result_sentence,
     training_only_sentence,
-    verdict,
 )
 from app.runs.status import FINAL, RunStatus
 from app.runs.steering import can_finish, can_pause
@@ -109,7 +109,6 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
     """Return what templates/runs/_live.html needs."""
     training, held_out = _losses(session, run.id)
     result = run.result or {}
-    before, after = result.get("loss_before"), result.get("loss_after")
     status = RunStatus(run.status)
     plan, patience = run.plan or {}, int(run.recipe.get("patience", 0))
     start = run.recipe.get("continues_from")
@@ -129,13 +128,17 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "can_pause": can_pause(run),
         "can_finish": can_finish(run),
         "result": result,
-        "result_sentence": result_sentence(before, after),
+        "result_sentence": outcome_sentence(objective_of(run), result),
+        "verdict": outcome_verdict(result),
+        "confusion": confusion_of(result),
+        "objective": OBJECTIVES[objective_of(run)],
         "ending_sentence": ending_sentence(result, patience),
         "lineage_sentence": lineage_sentence(start),
-        "against_start_sentence": against_start_sentence(start, result.get("loss_at_start"), after),
+        "against_start_sentence": against_start_sentence(
+            start, result.get("loss_at_start"), result.get("loss_after")
+        ),
         "patience_sentence": patience_sentence(held_out, patience) if run.validation_count else "",
         "passes": passes(result.get("epochs"), run.recipe["epochs"]),
-        "verdict": verdict(before, after),
         "unchanged": _unchanged_notice(session, run),
         "data_sentence": data_sentence(
             int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))

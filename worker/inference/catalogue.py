@@ -14,6 +14,7 @@ from threading import Lock
 from pydantic import ValidationError
 
 from app.base_models.files import fingerprint, model_files
+from app.runs.objectives import OBJECTIVES
 from app.runs.recipe import RECIPE_FILE, Recipe
 from app.runs.result_files import is_whole_model, weights_files, weights_sha256
 from app.storage.folders import Storage
@@ -46,6 +47,7 @@ class ModelReference:
         adapter_folder: the files of the version.
         adapter_digest: SHA-256 of its weights.
         is_whole: whether the version is a model of its own, not an adapter on the base model.
+        sorts: whether it sorts texts into kinds instead of answering.
     """
 
     base: BaseReference
@@ -53,6 +55,7 @@ class ModelReference:
     adapter_folder: Path | None = None
     adapter_digest: str | None = None
     is_whole: bool = False
+    sorts: bool = False
 
     @property
     def loads(self) -> BaseReference:
@@ -186,8 +189,9 @@ class Catalogue:
                 "files changed. Train a new version."
             )
         folder = run_folder / "adapter"
-        digest = self._weights_digest(folder)
-        return ModelReference(base, run_id, folder, digest, is_whole_model(folder))
+        digest, is_whole = self._weights_digest(folder), is_whole_model(folder)
+        sorts = OBJECTIVES[recipe.objective].sorts
+        return ModelReference(base, run_id, folder, digest, is_whole, sorts)
 
     def _weights_digest(self, folder: Path) -> str:
         try:

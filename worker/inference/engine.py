@@ -22,6 +22,7 @@ from worker.inference.catalogue import BaseReference, Catalogue
 from worker.inference.errors import ChatServerError, model_changed, too_busy, unexpected
 from worker.inference.generation import Generation, GenerationRequest
 from worker.inference.model_pool import ModelKey, ModelPool, key_of
+from worker.inference.sorting import Sorting
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ MOST_WAITING = 16
 _LONGEST_NAP_SECONDS = 5.0
 _SHORTEST_NAP_SECONDS = 0.05
 
+Work = Generation | Sorting
+"""An answer that is written, or a text that is sorted."""
 WaitingState = Literal["queued", "loading", "held"]
 """Why an answer has not begun: others come first, its model is loaded, or a training needs the
 memory."""
@@ -40,10 +43,11 @@ class Slot:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self.generation: Generation | None = None
+        self.generation: Work | None = None
 
     def start(self, request: GenerationRequest) -> None:
-        self.generation = Generation(request)
+        sorts = request.reference.sorts
+        self.generation = Sorting(request) if sorts else Generation(request)
         self._engine.submit(self.generation)
 
     def give_back(self) -> None:
@@ -55,9 +59,9 @@ class Engine:
     def __init__(self, catalogue: Catalogue, idle_seconds: float) -> None:
         self._changed = Condition()
         self._slots = 0
-        self._arrived: deque[Generation] = deque()
-        self._waiting: deque[Generation] = deque()
-        self._running: list[Generation] = []
+        self._arrived: deque[Work] = deque()
+        self._waiting: deque[Work] = deque()
+        self._running: list[Work] = []
         self._pool = ModelPool(catalogue, idle_seconds, self._wake)
         self._release_asked = False
         self._hold_seconds = 0.0
@@ -93,14 +97,14 @@ class Engine:
             self._slots += 1
         return Slot(self)
 
-    def free_slot(self, generation: Generation | None) -> None:
+    def free_slot(self, generation: Work | None) -> None:
         with self._changed:
             self._slots -= 1
             if generation is not None and not generation.done:
                 generation.cancelled = True
             self._changed.notify_all()
 
-    def submit(self, generation: Generation) -> None:
+    def submit(self, generation: Work) -> None:
         with self._changed:
             self._arrived.append(generation)
             self._changed.notify_all()
@@ -188,7 +192,7 @@ class Engine:
         """Let those in whose model is loaded, in order; nobody overtakes who waits for room."""
         if self._release_asked:
             return
-        still_waiting: deque[Generation] = deque()
+        still_waiting: deque[Work] = deque()
         blocked = False
         while self._waiting:
             generation = self._waiting.popleft()
@@ -202,7 +206,7 @@ class Engine:
                 still_waiting.append(generation)
         self._waiting = still_waiting
 
-    def _begin_loading(self, generation: Generation) -> bool:
+    def _begin_loading(self, generation: Work) -> bool:
         """Begin to load the model of a waiting answer; return False if it has to wait for room."""
         try:
             return self._pool.begin_loading(
@@ -266,11 +270,11 @@ class Engine:
         self._pool.unload_idle(_models_of([*self._running, *self._waiting]))
 
 
-def _models_of(generations: Iterable[Generation]) -> set[ModelKey]:
+def _models_of(generations: Iterable[Work]) -> set[ModelKey]:
     return {key_of(generation.request.reference.loads) for generation in generations}
 
 
-def _turn_order(generation: Generation) -> tuple[str, str, str]:
+def _turn_order(generation: Work) -> tuple[str, str, str]:
     reference = generation.request.reference
     return reference.loads.id, reference.loads.fingerprint, reference.name
 

@@ -7,6 +7,7 @@ from transformers import DynamicCache
 
 from worker.inference.catalogue import ModelReference
 from worker.inference.errors import ChatServerError
+from worker.inference.kinds import KindShare
 from worker.inference.loaded_model import LoadedModel
 from worker.inference.prompts import Prompt
 from worker.inference.sampling import Sampler, SamplingSettings
@@ -32,6 +33,8 @@ class Finished:
     """stop or length."""
     prompt_tokens: int
     completion_tokens: int
+    kinds: tuple[KindShare, ...] = ()
+    """Of a text that was sorted: all kinds, the surest first."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ float32. Plain `AutoModelForCausalLM.from_pretrained(folder, dtype=…)` and
 `PeftModel.from_pretrained(model, adapter)` give the same answers.
 """
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from app.base_models.files import read_shape
 from worker.inference.catalogue import BaseReference, ModelReference
+from worker.inference.kinds import Head, KindShare, without_head
 from worker.methods.worn import WornAdapters
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
 _ROOM_FACTOR = 1.2
+_MOST_HEADS = 16
 
 
 def pick_device() -> torch.device:
@@ -56,6 +59,7 @@ class LoadedModel:
         )
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
         self._worn = WornAdapters(self._model)
+        self._heads: OrderedDict[str, Head] = OrderedDict()
         self.is_spoiled = False
         """An adapter went in only in part, so nothing that this model says can be trusted."""
         settings = self._model.generation_config
@@ -76,8 +80,13 @@ class LoadedModel:
             return
         folder = reference.adapter_folder
         assert folder is not None  # noqa: S101 (a reference with a run has its folder)
+        name = f"{reference.run_id}_{reference.adapter_digest}"
         self.is_spoiled = True
-        self._worn.put_on(f"{reference.run_id}_{reference.adapter_digest}", folder)
+        if reference.sorts and name not in self._worn:
+            with without_head(folder) as adapter:
+                self._worn.put_on(name, adapter)
+        else:
+            self._worn.put_on(name, folder)
         self.is_spoiled = False
 
     @torch.inference_mode()
@@ -89,3 +98,16 @@ class LoadedModel:
         )
         logits: torch.Tensor = output.logits[0, -1]
         return logits
+
+    @torch.inference_mode()
+    def kinds_of(self, reference: ModelReference, ids: list[int]) -> list[KindShare]:
+        """Return how sure a version is of each kind of a text, the surest first."""
+        folder, digest = reference.adapter_folder, reference.adapter_digest or ""
+        assert folder is not None  # noqa: S101 (a reference with a run has its folder)
+        if digest not in self._heads:
+            self._heads[digest] = Head.read(folder, self.device)
+            if len(self._heads) > _MOST_HEADS:
+                self._heads.popitem(last=False)
+        read = torch.tensor([ids], device=self.device)
+        hidden: torch.Tensor = self._model.base_model(input_ids=read, use_cache=False)[0]
+        return self._heads[digest].shares(hidden[0, -1])

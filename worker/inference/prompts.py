@@ -18,6 +18,7 @@ from app.base_models.files import read_shape
 from worker.inference.errors import ChatServerError, bad_request
 from worker.inference.template_renderer import TemplateRenderer
 from worker.training.chat_templates import ChatFormat, UnusableConversationError
+from worker.training.encoders import encode_texts
 from worker.training.examples import Message
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,19 @@ class Prompter:
         instructions, turns = _in_turns(messages)
         ids, left_out = self._longest_that_fits(instructions, turns, room)
         return Prompt(ids, min(asked, self.context_tokens - len(ids)), left_out)
+
+    def text_to_sort(self, messages: Sequence[Message]) -> Prompt:
+        """Return what is read of the last thing that was said; of a long text, its beginning.
+
+        Raises:
+            ChatServerError: 400 if nothing was said.
+        """
+        said = [message["content"] for message in messages if message["role"] == "user"]
+        if not said or not said[-1].strip():
+            raise bad_request("There is no text to sort.", param="messages")
+        with self._lock:
+            ids = encode_texts(self._format, [said[-1].strip()])[0]
+        return Prompt(ids[: self.context_tokens], 0, 0)
 
     def decode(self, ids: Sequence[int]) -> str:
         with self._lock:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from worker.inference.catalogue import ModelReference
 from worker.inference.errors import ChatServerError, bad_request
 from worker.inference.generation import Finished
+from worker.inference.kinds import as_json
 from worker.training.examples import Message
 
 DONE = b"data: [DONE]\n\n"
@@ -112,7 +113,7 @@ class Answer:
     """Builds the response's objects; each is stamped with what really answered."""
 
     def __init__(self, reference: ModelReference, turns_left_out: int) -> None:
-        self._common = {
+        self._common: dict[str, Any] = {
             "id": f"chatcmpl-{uuid4().hex}",
             "created": int(time.time()),
             "model": reference.name,
@@ -124,7 +125,7 @@ class Answer:
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": end.reason}
         return {
-            **self._common,
+            **self._stamped(end),
             "object": "chat.completion",
             "choices": [choice],
             "usage": usage(end),
@@ -137,10 +138,16 @@ class Answer:
         return self._chunk({"content": text}, None)
 
     def ending(self, end: Finished) -> dict[str, Any]:
-        return self._chunk({}, end.reason)
+        return {**self._chunk({}, end.reason), **self._stamped(end)}
 
     def usage(self, end: Finished) -> dict[str, Any]:
         return {**self._chunk({}, None), "choices": [], "usage": usage(end)}
+
+    def _stamped(self, end: Finished) -> dict[str, Any]:
+        """Add the kinds of a text that was sorted, with their scores, the surest first."""
+        if not end.kinds:
+            return self._common
+        return {**self._common, "tailor": {**self._common["tailor"], "kinds": as_json(end.kinds)}}
 
     def _chunk(self, delta: dict[str, str], reason: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

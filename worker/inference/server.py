@@ -65,6 +65,8 @@ class ChatServer:
         reference = self.catalogue.resolve(request.model)
         prompter = self._prompters.get(reference)
         messages = [message.plain() for message in request.messages]
+        if reference.sorts:
+            return reference, prompter, prompter.text_to_sort(messages)
         return reference, prompter, prompter.prompt(messages, request.wanted_tokens)
 
 

@@ -47,6 +47,9 @@ class WornAdapters:
         self._sets: OrderedDict[str, _Set] = OrderedDict()
         self._laid: _Set | None = None
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._sets
+
     def take_off(self) -> None:
         """Let the base model answer alone; what it wore stays at hand."""
         self._lay(None)

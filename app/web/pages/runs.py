@@ -8,17 +8,19 @@ from markupsafe import Markup
 from sqlalchemy.orm import Session
 
 from app.database.session import transaction
-from app.datasets.service import count_examples, held_out_count
 from app.errors import DomainError
 from app.projects.tables import Project, Role
 from app.runs import fit_words, planning, service, steering
 from app.runs.continuing import startable_versions
 from app.runs.log_file import last_lines
 from app.runs.methods import METHODS, Method
+from app.runs.objectives import OBJECTIVES, Goal, objectives_of
+from app.runs.outcomes import short_outcome
+from app.runs.proposals import chosen_objective, propose, with_objective
 from app.runs.queue.claiming import places_in_queue
 from app.runs.queue.places import QueuePlace
 from app.runs.recipe import Preset
-from app.runs.sentences import short_result
+from app.runs.recipe_facts import objective_of
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
 from app.runs.watching.repository import run_states
@@ -74,8 +76,9 @@ def start_training(
         choices = planning.read_choices(typed)
         with transaction(engine, read_only=True) as reading:
             model = service.chosen_base_model(reading, project)
+            choices = with_objective(choices, typed, propose(reading, project.id))
             frozen = service.freeze_examples(
-                reading, storage, project.id, model, choices.start_from
+                reading, storage, project.id, model, choices.objective, choices.start_from
             )
         run = service.start_run(session, storage, project, model, preset, choices, user, frozen)
     except DomainError as error:
@@ -189,7 +192,12 @@ def start_again(
     with transaction(engine, read_only=True) as reading:
         model = service.base_model_of(reading, run)
         frozen = service.freeze_examples(
-            reading, storage, run.project_id, model, service.start_version(run)
+            reading,
+            storage,
+            run.project_id,
+            model,
+            objective_of(run),
+            service.start_version(run),
         )
     again = service.start_again(session, storage, run, user, frozen)
     return redirect(request, _address(again))
@@ -222,8 +230,10 @@ def _training_page(
     """The page that starts a training and lists all there were; keeps what was typed."""
     if error is not None and not wants_page(request):
         raise error
-    count = count_examples(session, project.id)
     model = service.find_base_model(session, project)
+    proposal = propose(session, project.id)
+    objective = chosen_objective(typed, proposal)
+    offer = proposal.offers.get(objective)
     return render(
         request,
         "runs/training.html",
@@ -231,12 +241,19 @@ def _training_page(
             "project": project,
             "model": model,
             "model_is_ready": model is not None and service.is_usable(model),
-            "example_count": count,
-            "held_out": held_out_count(count),
+            "proposal": proposal,
+            "offer": offer,
+            "objective": OBJECTIVES[objective],
+            "objective_name": objective,
+            "preferences": [
+                (name, OBJECTIVES[name].title)
+                for name in objectives_of(Goal.PREFER)
+                if name in proposal.offers
+            ],
             "plans": planning.preset_plans(
-                session, model, project.id, count, planning.chosen_method(typed)
+                session, model, project.id, offer, planning.chosen_method(typed)
             )
-            if model
+            if model and offer
             else [],
             "choices": planning.CHOICES,
             "typed": typed,
@@ -248,7 +265,7 @@ def _training_page(
             or planning.chosen_method(typed) is not Method.LORA,
             "runs": service.runs_of(session, project),
             "startable": startable_versions(session, project, model),
-            "short_result": short_result,
+            "short_outcome": short_outcome,
             "fit_sentences": fit_words.fit_sentences,
             "full_sentence": fit_words.full_sentence,
             "remedies": fit_words.remedies,
