@@ -14,10 +14,11 @@ from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN
 from app.runs.methods import METHODS, Method
-from app.runs.objectives import OBJECTIVES
+from app.runs.objectives import OBJECTIVES, Objective
 from app.runs.outlook import Outlook, run_outlook
 from app.runs.proposals import Offer
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
+from app.runs.recipe_facts import objective_of
 from app.runs.service import find_base_model, settings_for
 from app.runs.setting import NO, YES, Setting, SettingValue
 from app.runs.tables import Run
@@ -199,7 +200,9 @@ def usual_settings(session: Session, run: Run) -> FittedSettings | None:
     recipe = up_to_date(run.recipe)
     if model is None or recipe.get("method", Method.LORA) not in list(Method):
         return None
-    choices = RecipeChoices(method=Method(recipe.get("method", Method.LORA)))
+    choices = RecipeChoices(
+        method=Method(recipe.get("method", Method.LORA)), objective=objective_of(run)
+    )
     return settings_for(model, Preset(recipe["preset"]), run.train_count, choices)
 
 
@@ -210,6 +213,11 @@ def typed_like(run: Run, usual: FittedSettings) -> dict[str, str]:
     typed = {"preset": str(recipe["preset"])}
     if usual.method != Method.LORA:
         typed["method"] = usual.method
+    objective = objective_of(run)
+    if objective is not Objective.ANSWERS:
+        typed |= {"goal": OBJECTIVES[objective].goal, "objective": objective}
+    if recipe.get("continues_from"):
+        typed["start_from"] = str(recipe["continues_from"]["version"])
     for name in (choice.name for choice in CHOICES):
         value = recipe.get(name, rules[name])
         if value != rules[name]:

@@ -137,10 +137,10 @@ def _small_steps(
     if usual_rate is None or rate * _SMALL_STEPS > usual_rate:
         return None
     why = (
-        f"Its steps were very small: a learning rate of {rate:g}, where {usual_rate:g} is usual "
-        "for this base model."
+        f"Its steps were very small: a learning rate of {_plain(rate)}, where {_plain(usual_rate)} "
+        "is usual for this base model."
     )
-    choices = {"learning_rate": f"{usual_rate:g}"}
+    choices = {"learning_rate": _plain(usual_rate)}
     return Unchanged(Cause.SMALL_STEPS, what, why, "Train again with the usual steps", choices)
 
 
@@ -200,8 +200,13 @@ def _weak(what: str, recipe: Mapping[str, Any]) -> Unchanged:
     rate = min(_LARGEST_RATE, _SMALL_STEPS * float(recipe.get("learning_rate") or 0.0))
     epochs = min(_MOST_EPOCHS, 2 * int(recipe.get("epochs") or 1))
     why = "What it changed in the model is too little to show in its answers."
-    choices = {"learning_rate": f"{rate:g}", "epochs": str(epochs)}
+    choices = {"learning_rate": _plain(rate), "epochs": str(epochs)}
     return Unchanged(Cause.WEAK, what, why, "Train again, further and in larger steps", choices)
+
+
+def _plain(rate: float) -> str:
+    """Return a small number as people write it: 0.000001, not 1e-06."""
+    return f"{rate:.9f}".rstrip("0").rstrip(".")
 
 
 def _steps(count: int) -> str:

@@ -126,6 +126,21 @@ def test_started_again_it_goes_on_from_the_same_version(web: Web, project: Proje
     assert again.recipe["continues_from"] == get_run(web.engine, second).recipe["continues_from"]
 
 
+def test_a_mended_run_goes_on_from_the_same_version(web: Web, project: Project) -> None:
+    finish(web, start(web, project))
+    second = start(web, project, start_from="1", learning_rate="0.000001")
+    finish(web, second)
+    with web.transaction() as session:
+        run = lock(session, second)
+        assert run is not None
+        recall = {"asked": 10, "alike": 10, "loss_before": 2.0, "loss_after": 2.0}
+        run.result = {**(run.result or {}), "recall": recall}
+        run.event_count += 1
+    page = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{second}")
+    assert "&amp;start_from=1&amp;learning_rate=" in page
+    assert "more examples or a more thorough" not in page, "one advice is enough"
+
+
 @pytest.mark.parametrize("fault", ["unknown", "no number", "unfinished", "gone", "changed", "base"])
 def test_a_version_that_cannot_be_gone_on_from_is_said_with_its_reason(
     web: Web, project: Project, fault: str

@@ -62,7 +62,7 @@ def test_nothing_changed_if_answers_stay_and_the_surprise_hardly_falls(
             {},
             {},
             Cause.SMALL_STEPS,
-            "1e-06, where 0.001 is usual",
+            "0.000001, where 0.001 is usual",
             {"learning_rate": "0.001"},
         ),
         (
