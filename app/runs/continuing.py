@@ -48,10 +48,10 @@ _ADAPTER_FOLDER: Final = "adapter"
 
 
 def startable_versions(
-    session: Session, project: Project, base_model: BaseModel | None
+    session: Session, project: Project, base_model: BaseModel | None, objective: Objective
 ) -> list[Run]:
-    """Return the runs whose versions a training with this base model can go on from."""
-    if base_model is None:
+    """Return the runs whose versions a training with base model and objective can go on from."""
+    if base_model is None or objective is not Objective.ANSWERS:
         return []
     runs = repository.all_of_project(session, project.id)
     return [run for run in runs if not _obstacle(run, base_model)]

@@ -264,7 +264,7 @@ def _training_page(
             "has_choices": any(typed.get(name) for name in planning.field_names())
             or planning.chosen_method(typed) is not Method.LORA,
             "runs": service.runs_of(session, project),
-            "startable": startable_versions(session, project, model),
+            "startable": startable_versions(session, project, model, objective),
             "short_outcome": short_outcome,
             "fit_sentences": fit_words.fit_sentences,
             "full_sentence": fit_words.full_sentence,
