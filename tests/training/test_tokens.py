@@ -142,6 +142,7 @@ def many(folder: Path, model: Path, count: int = 120) -> Path:
 @pytest.mark.usefixtures("small_shards")
 def test_the_cache_is_the_same_however_many_make_it(tiny_model: Path, tmp_path: Path) -> None:
     alone, together = (many(tmp_path / name, tiny_model) for name in ("alone", "together"))
+    others = set(children_of(os.getpid()))
     shares: list[float] = []
     chat = ChatFormat(make_tokenizer())
     tables = [
@@ -163,7 +164,7 @@ def test_the_cache_is_the_same_however_many_make_it(tiny_model: Path, tmp_path: 
     half = len(ids) // 2
     assert ids[:half] == ids[half:]
     assert tables[0].train.counts == tables[1].train.counts
-    assert children_of(os.getpid()) == []
+    assert set(children_of(os.getpid())) <= others
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -195,10 +196,12 @@ def test_a_helper_that_dies_is_made_up_for(tiny_model: Path, tmp_path: Path) -> 
     folder, undisturbed = (many(tmp_path / name, tiny_model) for name in ("killed", "whole"))
     prepare(undisturbed)
     killed: list[int] = []
+    # Browsers that other tests of this process use are its children as well.
+    others = set(children_of(os.getpid()))
 
     def kill_one() -> None:
         for pid in children_of(os.getpid()):
-            if not killed:
+            if not killed and pid not in others:
                 killed.append(pid)
                 os.kill(pid, signal.SIGKILL)
 
@@ -241,6 +244,7 @@ def test_a_stop_ends_the_helpers_within_a_second(tiny_model: Path, tmp_path: Pat
     folder = many(tmp_path / "run", tiny_model)
     place = tmp_path / "shards"
     place.mkdir()
+    others = set(children_of(os.getpid()))
     asked = time.monotonic()
 
     def stop() -> None:
@@ -248,5 +252,5 @@ def test_a_stop_ends_the_helpers_within_a_second(tiny_model: Path, tmp_path: Pat
 
     with pytest.raises(StoppedError):
         encode_with_helpers(place, folder, plan_shards(folder, 2_000), 64, 2, lambda _: None, stop)
-    assert children_of(os.getpid()) == []
+    assert set(children_of(os.getpid())) <= others
     assert time.monotonic() - asked < 60
