@@ -22,6 +22,12 @@ from worker.training.stopping import StoppedError
 SMALL = {"rank": 4, "block_size": 4, "virtual_tokens": 4, "encoder_size": 16}
 # How many times larger steps this model of random weights bears, or needs, than the usual.
 RATE = 5e-3
+# One of each way of being attached, kept and put together again; the others take their time.
+OFTEN = (
+    *(Method.LORA, Method.PISSA, Method.ADALORA, Method.IA3),
+    *(Method.PROMPT_TUNING, Method.PREFIX_TUNING, Method.FULL),
+)
+EACH = [m if m in OFTEN else pytest.param(m, marks=pytest.mark.slow) for m in Method]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +95,7 @@ def as_anybody_loads_it(folder: Path, base: Any) -> Any:  # noqa: ANN401 (no typ
 
 
 @pytest.mark.usefixtures("in_float32")
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", EACH)
 def test_it_learns_and_plain_peft_answers_the_same(
     method: Method, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +114,7 @@ def test_it_learns_and_plain_peft_answers_the_same(
 
 
 @pytest.mark.usefixtures("in_bfloat16")
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", EACH)
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     method: Method, tiny_model: Path, tmp_path: Path
 ) -> None:
