@@ -175,7 +175,8 @@ class TestFits:
         assert "a smaller base model" in remedies(bad)
         assert "4 bits" not in remedies(bad)
         card = for_any_examples(_LARGE, [_machine(16, DeviceKind.CUDA)])
-        assert "4 bits" in remedies(card) or card.best.plan.fits_in_small_steps
+        assert not card.best.plan.fits_in_small_steps
+        assert "4 bits" not in remedies(card), "no method learns in 4 bits yet"
 
     def test_several_machines_are_named(self) -> None:
         both = for_any_examples(_LARGE, [_machine(16), _machine(80, DeviceKind.CUDA)])
