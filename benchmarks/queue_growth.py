@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -47,7 +46,6 @@ from app.runs.queue.claiming import places_in_queue
 from app.runs.queue.limits import Limit
 from app.runs.queue.tables import DeviceUse
 from app.runs.queue.turns import newcomers_turn
-from app.runs.recipe import Preset, Recipe
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.tables import Run
@@ -56,6 +54,7 @@ from app.web.run_views import RunViews
 from app.web.sse import Outbox
 from app.workers.device import Device, DeviceFacts, DeviceKind, OneDevice
 from app.workers.repository import report
+from tests.support.runs import RECIPE_OF_NOTHING
 
 RUNS: Final = 10_000
 WORKERS: Final = 200
@@ -148,7 +147,7 @@ def _row(number: int, people: list[tuple[str, str, str]]) -> dict[str, Any]:
         "base_model_id": "base",
         "requested_by_id": person,
         "status": RunStatus.QUEUED,
-        "recipe": _RECIPE,
+        "recipe": RECIPE_OF_NOTHING.model_dump(mode="json"),
         "snapshot_sha256": "0" * 64,
         "train_count": 1,
         "validation_count": 0,
@@ -427,19 +426,6 @@ def _told(seconds: list[float]) -> str:
         f"median {statistics.median(ordered) * 1000:.1f} ms, p95 {p95 * 1000:.1f} ms, "
         f"longest {ordered[-1] * 1000:.0f} ms (of {len(ordered):,})"
     )
-
-
-_RECIPE: Final = Recipe(
-    preset=Preset.QUICK,
-    base_model_id="base",
-    base_model_name="A model",
-    base_model_folder=Path("/nowhere"),
-    base_model_fingerprint="0" * 64,
-    learning_rate=0.001,
-    epochs=1,
-    examples_per_update=8,
-    max_tokens_per_example=64,
-).model_dump(mode="json")
 
 
 if __name__ == "__main__":

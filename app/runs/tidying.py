@@ -1,4 +1,4 @@
-"""Take away from the runs' folders what nobody will read again."""
+"""Put away what nobody will read again: in the runs' folders, and of who had which device."""
 
 import shutil
 import time
@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.runs import repository
+from app.runs.queue.limits import WEEK_SECONDS
+from app.runs.queue.repository import forget_uses
 from app.runs.remedies import can_go_on
 from app.runs.status import RunStatus
 from app.runs.tables import Run
@@ -20,6 +22,8 @@ _ABANDONED_SECONDS: Final = 3600
 _SETTLED: Final = timedelta(minutes=1)
 # So long a run that failed can go on from what it had saved.
 _KEPT_AFTER_FAILURE: Final = timedelta(days=30)
+# Limits look back a week; the second one is for whoever wonders afterwards.
+_USES_KEPT_SECONDS: Final = 2 * WEEK_SECONDS
 _ONLY_TO_GO_ON: Final = ("checkpoints", "tokens")
 _HALF_MADE: Final = (".adapter-*", ".tmp-*")
 
@@ -61,6 +65,11 @@ def tidy_run_folders(session: Session, storage: Storage) -> int:
         # It got its name in the moment in which someone stopped the run: it is no version.
         shutil.rmtree(folders[name] / "adapter", ignore_errors=True)
     return len(nameless) + len(over)
+
+
+def forget_old_uses(session: Session) -> int:
+    """Forget who had a device when no limit can count it any more; return how many uses."""
+    return forget_uses(session, _USES_KEPT_SECONDS)
 
 
 def _is_given_up(run: Run) -> bool:

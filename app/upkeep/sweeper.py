@@ -23,7 +23,7 @@ from app.journey.deletion import finish_deletions
 from app.leases.tables import LEASE_SECONDS
 from app.runs.lost import free_lost_runs
 from app.runs.queue.hints import pending_runs
-from app.runs.tidying import tidy_run_folders
+from app.runs.tidying import forget_old_uses, tidy_run_folders
 from app.storage.folders import Storage
 
 logger = logging.getLogger(__name__)
@@ -126,13 +126,15 @@ class Sweeper:
                 self._announce(session)
 
     def _tidy(self) -> None:
-        """Now and then look through the folders; nothing in them is urgent."""
+        """Now and then put away what nobody will read again; nothing of it is urgent."""
         if time.monotonic() < self._next_tidying:
             return
         self._next_tidying = time.monotonic() + _TIDY_SECONDS
         with transaction(self._engine, read_only=True) as session:
             remove_orphaned_uploads(session, self._storage)
             tidy_run_folders(session, self._storage)
+        with transaction(self._engine) as session:
+            forget_old_uses(session)
         finish_deletions(self._engine, self._storage)
 
     def _run(self) -> None:

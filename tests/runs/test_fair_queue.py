@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from app.runs.queue.claiming import line_up, people_now, places_in_queue
 from app.runs.queue.limits import WEEK_SECONDS, Limit
 from app.runs.queue.needs import Needs, needs_of
 from app.runs.queue.tables import DeviceUse
-from app.runs.recipe import Preset, Recipe
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.steering import cancel_run, continue_run
@@ -31,19 +29,7 @@ from app.runs.tables import Run
 from app.storage.folders import Storage
 from app.workers.device import DeviceKind, OneDevice
 from tests.support.devices import GIGABYTE, ONE_CPU, a_worker_is_there, cards
-from tests.support.runs import get_run
-
-_RECIPE = Recipe(
-    preset=Preset.QUICK,
-    base_model_id="starter",
-    base_model_name="Tailor Starter",
-    base_model_folder=Path("/nowhere"),
-    base_model_fingerprint="0" * 64,
-    learning_rate=0.001,
-    epochs=1,
-    examples_per_update=8,
-    max_tokens_per_example=64,
-).model_dump(mode="json")
+from tests.support.runs import RECIPE_OF_NOTHING, get_run
 
 
 class Queue:
@@ -70,7 +56,7 @@ class Queue:
                     version_number=self._next_version(),
                     base_model_id="starter",
                     requested_by_id=person_id,
-                    recipe=_RECIPE,
+                    recipe=RECIPE_OF_NOTHING.model_dump(mode="json"),
                     snapshot_sha256="0" * 64,
                     train_count=1,
                     validation_count=0,
@@ -366,7 +352,7 @@ class TestReordering:
 
 
 def test_a_base_model_in_few_bits_needs_a_card() -> None:
-    recipe = Recipe.model_validate(_RECIPE)
+    recipe = RECIPE_OF_NOTHING
     assert needs_of(recipe) == Needs()
     in_few_bits = recipe.model_copy(update={"quantization": Quantization.FOUR_BIT})
     assert needs_of(in_few_bits) == Needs(DeviceKind.CUDA)

@@ -147,6 +147,12 @@ class TestRunPage:
                 "best_step": 10,
                 "peak_memory_bytes": 10**9,
             }
+            assert run.promise is not None
+            run.promise = run.promise | {
+                "seconds": 122.0,
+                "memory_bytes": 1_250_000_000,
+                "full_memory_bytes": 4_600_000_000,
+            }
             session.add_all(
                 RunMetric(run_id=run_id, step=step, name=name, value=value)
                 for step, name, value in [
@@ -173,6 +179,9 @@ class TestRunPage:
         assert "Try it" in text
         assert "Take it" in text
         assert "<img src=x" not in text
+        assert "Foretold, with loading: about 2 minutes." in text
+        assert "Foretold: about 1.2\N{NO-BREAK SPACE}GB." in text
+        assert "Full fine-tuning would have needed about 4.6\N{NO-BREAK SPACE}GB." in text
         assert "After step 10" in text
         assert "What was kept" in text, "the answers shown are the version's own"
         assert "Too late" not in text

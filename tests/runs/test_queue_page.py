@@ -36,6 +36,12 @@ def names(page: str) -> list[str]:
     return re.findall(r'data-label="Whose">(\w+)<', waiting)
 
 
+def button_names(page: str) -> list[str]:
+    """What each button of the page is called for those who hear it."""
+    buttons = re.findall(r"<button[^>]*>(.*?)</button>", page, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", "", button).split()) for button in buttons]
+
+
 def run_page(web: Web, project: Project, run_id: str) -> str:
     return web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
 
@@ -58,6 +64,20 @@ def test_it_shows_what_runs_where_and_who_is_next(web: Web, project: Project) ->
     assert "Very private name" not in page
     assert f"/projects/{project.id}" not in page
     assert "3 trainings" not in run_page(web, project, runs[2])
+
+
+def test_no_two_buttons_are_called_the_same(web: Web, project: Project) -> None:
+    for email in (OWNER, OWNER, TEAMMATE):
+        ask(web, project, email)
+    admin = web.client_for(ADMIN)
+    for email in (OWNER, TEAMMATE):
+        form = {"person_id": web.user(email).id, "runs_at_once": "3"}
+        assert admin.submit("/queue/limits/own", form).status_code == 303
+    table = admin.page("/queue").partition("<h2>In work</h2>")[2]
+    called = button_names(table)
+    assert "Put first: place 2, Teammate, Tailor Starter" in called
+    assert "As for everybody: Teammate" in called
+    assert len(called) == len(set(called))
 
 
 def test_an_administrator_changes_the_order_and_everyone_sees_it(

@@ -8,13 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from app.clock import now
+from app.database.base import database_epoch
 from app.database.session import transaction
 from app.leases.tables import MAX_ATTEMPTS
 from app.runs.holding import HeldRun, beat, claim_next_run
 from app.runs.lost import free_lost_runs
+from app.runs.queue.limits import WEEK_SECONDS
+from app.runs.queue.tables import DeviceUse
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.steering import cancel_run
@@ -147,6 +150,24 @@ def test_folders_are_tidied_but_nothing_that_is_still_needed(
     assert not storage.path("runs", stopped, "checkpoints").exists()
     assert storage.path("runs", stopped, "data").exists()
     assert storage.path("runs", waiting, "checkpoints", "step-5").exists()
+
+
+def test_who_had_a_device_is_forgotten_when_no_limit_counts_it(
+    engine: Engine, storage: Storage
+) -> None:
+    with transaction(engine) as session:
+        moment = float(session.scalar(select(database_epoch())) or 0.0)
+        session.add_all(
+            DeviceUse(run_id=name, began_at=moment - 4 * WEEK_SECONDS, ended_at=ended_at)
+            for name, ended_at in (
+                ("long ago", moment - 2.01 * WEEK_SECONDS),
+                ("of late", moment - 1.99 * WEEK_SECONDS),
+                ("lasting", None),
+            )
+        )
+    Sweeper(engine, storage).sweep()
+    with transaction(engine, read_only=True) as session:
+        assert {use.run_id for use in session.query(DeviceUse)} == {"of late", "lasting"}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -16,11 +16,24 @@ from app.datasets.content import NewExample
 from app.datasets.service import add_examples
 from app.projects.service import create_project
 from app.projects.tables import Project
-from app.runs.recipe import Preset, RecipeChoices
+from app.runs.recipe import Preset, Recipe, RecipeChoices
 from app.runs.service import start_run
 from app.runs.tables import Run
 from app.storage.folders import Storage
 from tests.support.scripted_child import SCRIPT_FILE
+
+# For runs that wait, and are taken, and are never trained.
+RECIPE_OF_NOTHING: Final = Recipe(
+    preset=Preset.QUICK,
+    base_model_id="starter",
+    base_model_name="Tailor Starter",
+    base_model_folder=Path("/nowhere"),
+    base_model_fingerprint="0" * 64,
+    learning_rate=0.001,
+    epochs=1,
+    examples_per_update=8,
+    max_tokens_per_example=64,
+)
 
 
 def examples(count: int) -> list[NewExample]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import User
@@ -142,6 +142,17 @@ def end_use(session: Session, run_id: str) -> float:
         .execution_options(synchronize_session=False)
     ).scalars()
     return sum(seconds for seconds in took if seconds is not None)
+
+
+def forget_uses(session: Session, seconds_ago: float) -> int:
+    """Delete what ended longer ago than that; return how many they were."""
+    gone = session.execute(
+        delete(DeviceUse)
+        .where(DeviceUse.ended_at < database_epoch() - seconds_ago)
+        .returning(DeviceUse.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
 
 
 def settle(session: Session, run_id: str, took: float) -> None:
