@@ -45,5 +45,18 @@ def test_micro_batches_keep_to_the_budget_and_hold_every_row() -> None:
     assert all(int(sizes[group].max()) * len(group) <= 1000 for group in groups)
 
 
+def test_without_filling_micro_batches_are_few_and_alike() -> None:
+    sizes = np.array([1000, 700, 600, 500, 400, 300, 200, 100])
+
+    def tokens(most: int) -> list[int]:
+        groups = divide(range(8), sizes, most, fills=False)
+        assert sorted(row for group in groups for row in group) == list(range(8))
+        return sorted(int(sizes[group].sum()) for group in groups)
+
+    assert tokens(4000) == [3800]
+    assert tokens(3000) == [1700, 2100]  # Not 3000 and 800, which would need more memory.
+    assert max(tokens(1500)) <= 1500
+
+
 def test_a_row_longer_than_the_budget_goes_alone() -> None:
     assert sorted(divide([0, 1, 2], np.array([10, 900, 12]), 100)) == [[1], [2, 0]]

@@ -26,9 +26,8 @@ def add_up_gradients(
     Returns:
         The mean loss, over how many units it is a mean, and how many tokens were read.
     """
-    batches = [
-        objective.lay_out(table, group) for group in divide(rows, table.lengths, most_tokens)
-    ]
+    groups = divide(rows, table.lengths, most_tokens, fills=objective.loss.fills)
+    batches = [objective.lay_out(table, group) for group in groups]
     units = sum(batch.units for batch in batches)
     objective.begin_update(batches)
     total = 0.0

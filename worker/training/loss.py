@@ -46,6 +46,11 @@ class AnswerLoss:
     def device(self) -> torch.device:
         return self._head.weight.device  # type: ignore[no-any-return]
 
+    @property
+    def fills(self) -> bool:
+        """Whether each row is calculated as long as the longest of its micro-batch."""
+        return self.packed is None
+
     def try_packed(self) -> None:
         """Leave out the filling from here on, if that gives the same. The model is complete now."""
         is_frozen = not self._head.weight.requires_grad

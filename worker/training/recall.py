@@ -131,7 +131,8 @@ class Recaller:
 
         def measured(most_tokens: int) -> float:
             total, units = 0.0, 0
-            for group in divide(list(rows), self.table.lengths, most_tokens):
+            fills = self.objective.loss.fills
+            for group in divide(list(rows), self.table.lengths, most_tokens, fills=fills):
                 self.check_stop()
                 self.budget.look()
                 batch = self.objective.lay_out(self.table, group)
