@@ -39,6 +39,7 @@ from worker.promotion import (
     promote,
 )
 from worker.spare import SpareKeeper
+from worker.training.failures import describe
 from worker.training.orders import Order
 
 logger = logging.getLogger(__name__)
@@ -87,18 +88,27 @@ class RunSupervisor:
     def run(self, device: DeviceLock) -> None:
         """Train, and write down how it went. Takes over the device's lock."""
         try:
-            with self._start_child(device) as child:
-                self._watch(child)
-                child.kill()
-                for event in child.events_left():
-                    self._take(event)
-                self._conclude(child.exit_code or 0)
+            self._train(device)
         except LostLeaseError:
             logger.info("Run %s is no longer ours under fence %d.", self._held.id, self._held.fence)
             self._leave()
         except DATABASE_AWAY:
             # The worker stops and the database stayed away; the lease runs out by itself.
             logger.exception("Run %s is left as it is.", self._held.id)
+
+    def _train(self, device: DeviceLock) -> None:
+        try:
+            child = self._start_child(device)
+        except OSError as error:
+            # A full disk, most often.
+            self._fail(_could_not_start(error, self._storage.free_bytes()))
+            return
+        with child:
+            self._watch(child)
+            child.kill()
+            for event in child.events_left():
+                self._take(event)
+            self._conclude(child.exit_code or 0)
 
     def _start_child(self, device: DeviceLock) -> TrainingChild:
         kept, environment = (device.descriptor,), environment_for(device.device)
@@ -113,13 +123,19 @@ class RunSupervisor:
                 finishes=order.finishes,
                 process=self._spares.take(order, kept, environment) if self._spares else None,
             )
-            holder = LockHolder(
-                child.pid, self._held.id, self._held.fence, process_start(child.pid)
-            )
-            device.sign(holder)
+            self._sign(device, child)
         finally:
             device.let_go()
         return child
+
+    def _sign(self, device: DeviceLock, child: TrainingChild) -> None:
+        started = process_start(child.pid)
+        try:
+            device.sign(LockHolder(child.pid, self._held.id, self._held.fence, started))
+        except OSError:
+            # Nobody could tell later whose it is, and nobody would watch it.
+            child.kill()
+            raise
 
     def _watch(self, child: TrainingChild) -> None:
         """Listen until the process ends, or has said its last word, or must be ended.
@@ -275,6 +291,12 @@ class RunSupervisor:
             self._storage.remove("runs", self._held.id)
         elif status == RunStatus.CANCELLED:
             remove_what_is_no_longer_needed(self._folder)
+
+
+def _could_not_start(error: OSError, free_bytes: int) -> FailureEvent:
+    return FailureEvent.model_validate(
+        {"event": "failure", **describe(error, free_bytes).as_event()}
+    )
 
 
 def _ended_without_a_word(exit_code: int) -> FailureEvent:

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,7 +101,7 @@ def remove_upload(storage: Storage, import_id: str) -> None:
 def remove_abandoned_uploads(storage: Storage) -> int:
     """Delete what a killed web process left in the temporary folder more than an hour ago."""
     removed = 0
-    oldest = time.time() - _ABANDONED_SECONDS
+    oldest = storage.moment() - _ABANDONED_SECONDS
     for path in storage.path("tmp").glob(f"{_TEMPORARY_PREFIX}*"):
         if _changed_at(path) < oldest:
             path.unlink(missing_ok=True)
@@ -113,7 +112,7 @@ def remove_abandoned_uploads(storage: Storage) -> int:
 def remove_orphaned_folders(storage: Storage, known_ids: set[str]) -> int:
     """Delete upload folders that are not known, once they are an hour old."""
     removed = 0
-    oldest = time.time() - _ABANDONED_SECONDS
+    oldest = storage.moment() - _ABANDONED_SECONDS
     for folder in storage.path("uploads").iterdir():
         if folder.name not in known_ids and _changed_at(folder) < oldest:
             shutil.rmtree(folder, ignore_errors=True)

@@ -127,7 +127,7 @@ def metrics(session: Session, run_id: str, names: Sequence[str]) -> list[tuple[i
     rows = session.execute(
         select(RunMetric.step, RunMetric.name, RunMetric.value)
         .where(RunMetric.run_id == run_id, RunMetric.name.in_(names))
-        .order_by(RunMetric.step)
+        .order_by(RunMetric.step, RunMetric.name)
     )
     return [(step, name, value) for step, name, value in rows]
 

@@ -1,7 +1,6 @@
 """Put away what nobody will read again: in the runs' folders, and of who had which device."""
 
 import shutil
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -45,7 +44,10 @@ def tidy_run_folders(session: Session, storage: Storage) -> int:
     """
     folders = {path.name: path for path in storage.path("runs").iterdir() if path.is_dir()}
     known = repository.all_ids(session)
-    nameless = [path for name, path in folders.items() if name not in known and _is_old(path)]
+    oldest = storage.moment() - _ABANDONED_SECONDS
+    nameless = [
+        path for name, path in folders.items() if name not in known and _is_older(path, oldest)
+    ]
     for path in nameless:
         shutil.rmtree(path, ignore_errors=True)
     full = [name for name, path in folders.items() if name in known and _leftovers(path)]
@@ -84,8 +86,8 @@ def _leftovers(run_folder: Path) -> list[Path]:
     return found + [path for pattern in _HALF_MADE for path in run_folder.glob(pattern)]
 
 
-def _is_old(path: Path) -> bool:
+def _is_older(path: Path, moment: float) -> bool:
     try:
-        return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
+        return path.stat().st_mtime < moment
     except FileNotFoundError:
         return False

@@ -4,6 +4,7 @@ Keys are made of identifiers that Tailor itself gave out; nothing that a person 
 part of a path. The check below is the second wall behind that rule.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -71,6 +72,15 @@ class Storage:
             shutil.rmtree(target, ignore_errors=False)
         else:
             target.unlink(missing_ok=True)
+
+    def moment(self) -> float:
+        """Return the time on the disk's own clock, by which the ages of its files are measured.
+
+        Machines that share the folder may disagree about the time.
+        """
+        folder = self.path("tmp")
+        os.utime(folder)
+        return folder.stat().st_mtime
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.root).free

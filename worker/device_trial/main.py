@@ -119,7 +119,12 @@ class _Built:
         self.loss = AnswerLoss(model)
         recipe = _recipe()
         self.adapted = make_learner(
-            recipe.method, recipe.method_settings, model, total_steps=1, seed=recipe.seed
+            recipe.method,
+            recipe.method_settings,
+            model,
+            total_steps=1,
+            seed=recipe.seed,
+            load_again=lambda: LlamaForCausalLM(config),
         ).model
         speed_up(self.adapted)
         self.loss.try_packed()

@@ -1,5 +1,6 @@
 """Which learner does what a recipe's method asks for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,12 @@ from worker.methods.starts import OLORA, PISSA, StartedLearner
 
 
 def make_learner(
-    method: Method, settings: SettingValues, base: PreTrainedModel, total_steps: int, seed: int
+    method: Method,
+    settings: SettingValues,
+    base: PreTrainedModel,
+    total_steps: int,
+    seed: int,
+    load_again: Callable[[], PreTrainedModel],
 ) -> Learner:
     """Put a fresh adapter on a frozen base model.
 
@@ -25,12 +31,13 @@ def make_learner(
         base: the base model, its weights frozen.
         total_steps: how many updates there will be.
         seed: fixes the adapter's random start, whatever was drawn before.
+        load_again: loads another base model like it, for methods that change this one.
 
     Raises:
         UnsuitableModelError: if the method cannot work on this model.
     """
     if method is Method.FULL:
-        return FullLearner(base)
+        return FullLearner(base, load_again)
     without_compiler()
     config: Any = adapter_config(method, settings, base, total_steps)
     torch.manual_seed(seed)

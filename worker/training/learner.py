@@ -1,6 +1,7 @@
 """The base model, loaded, with what is to be trained of it."""
 
 import torch
+from transformers import PreTrainedModel
 
 from app.runs.methods import METHODS, Family, Quantization
 from app.runs.recipe import Recipe
@@ -8,7 +9,7 @@ from worker.methods.learner import Learner
 from worker.methods.learners import make_learner
 from worker.methods.targets import UnsuitableModelError
 from worker.training import failures
-from worker.training.model import load_base
+from worker.training.model import check_base_model, load_base
 from worker.training.objectives.objective import Objective
 from worker.training.precision import Numbers
 
@@ -26,12 +27,18 @@ def load_learner(
     method = METHODS[recipe.method]
     dtype = torch.float32 if method.needs_float32 else numbers.dtype
     base = load_base(recipe, dtype, numbers.device)
+
+    def load_again() -> PreTrainedModel:
+        # Hours may have passed: what lies there now must be what was loaded then.
+        check_base_model(recipe, lambda: None)
+        return load_base(recipe, dtype, numbers.device)
+
     objective.attach(base)
     if objective.kinds and method.family is not Family.LAYERS:
         raise failures.method_cannot_sort(method.title)
     try:
         learner = make_learner(
-            recipe.method, recipe.method_settings, base, total_steps, recipe.seed
+            recipe.method, recipe.method_settings, base, total_steps, recipe.seed, load_again
         )
     except UnsuitableModelError as error:
         raise failures.method_unsuited(method.title, recipe.base_model_name, str(error)) from error

@@ -72,7 +72,7 @@ class TrainingRun:
         self._setup_model()
         random_state.seed_everything(self.recipe.seed)
         if checkpoint is not None:
-            self.state = resume.unpack(checkpoint, self.learner, self.optimizer)
+            self.state = resume.unpack(checkpoint, self.learner, self.optimizer, self.reports)
             self.saved = (self.state.step, self.state.evaluated_step)
             for name in checkpoint.skipped:
                 self.reports.warn(f"The saved state {name} was damaged and has been passed over.")
@@ -179,7 +179,9 @@ class TrainingRun:
         state = self.state
         if self.saved == (state.step, state.evaluated_step):
             return
-        tensors, plain = resume.pack(state, self.numbers, self.learner, self.optimizer)
+        tensors, plain = resume.pack(
+            state, self.numbers, self.learner, self.optimizer, self.reports
+        )
         published = self.checkpoints.save(state.step, tensors, plain, state.best_step)
         self.saved = (state.step, state.evaluated_step)
         self.reports.checkpoint(state.step, published, is_best=state.best_step == state.step)

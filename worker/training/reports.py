@@ -1,6 +1,13 @@
-"""What a run says about itself, in the events that app/runs/child_events.py names."""
+"""What a run says about itself, in the events that app/runs/child_events.py names.
 
+What is shown for good (curves and sample answers) goes into each checkpoint too. Whoever listens
+writes it down a moment later, and may die in that moment; a run that goes on from the checkpoint
+does not come to those steps again, so it says once more what was said of them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -22,6 +29,17 @@ class Reports:
     def __init__(self, events: EventSink) -> None:
         self._events = events
         self._speed = Speedometer()
+        self._for_good: list[dict[str, Any]] = []
+
+    @property
+    def said_for_good(self) -> Sequence[dict[str, Any]]:
+        """All curves and answers so far, as a checkpoint keeps them: some hundred events."""
+        return self._for_good
+
+    def repeat(self, said: Sequence[dict[str, Any]]) -> None:
+        """Say once more what a checkpoint has kept; what is known already changes nothing."""
+        for entry in said:
+            self._say_for_good(**entry)
 
     def phase(self, phase: str, message: str) -> None:
         self._events.emit("phase", phase=phase, message=message)
@@ -42,6 +60,7 @@ class Reports:
 
     def begin_anew(self, reason: str) -> None:
         """Say that nothing of what was said so far counts any longer."""
+        self._for_good.clear()
         self._events.emit("restarted")
         self.warn(reason)
 
@@ -64,7 +83,7 @@ class Reports:
         values = {"validation_loss": measured.loss}
         if measured.right is not None:
             values["validation_right"] = measured.right
-        self._events.emit("metrics", step=step, values=values)
+        self._say_for_good("metrics", step=step, values=values)
 
     def samples(
         self,
@@ -75,7 +94,7 @@ class Reports:
     ) -> None:
         """Show what it answers now, beside what was expected and what the base model says."""
         for position, question in enumerate(questions):
-            self._events.emit(
+            self._say_for_good(
                 "sample",
                 step=step,
                 position=position,
@@ -112,7 +131,7 @@ class Reports:
                 memory_bytes=memory_bytes(device),
             )
         if state.step % plan.report_every == 0 or is_last:
-            self._events.emit(
+            self._say_for_good(
                 "metrics",
                 step=state.step,
                 values={
@@ -172,3 +191,7 @@ class Reports:
             examples_cut=train.examples_cut + validation.examples_cut,
             examples_left_out=train.examples_left_out + validation.examples_left_out,
         )
+
+    def _say_for_good(self, event: str, **fields: Any) -> None:  # noqa: ANN401 (JSON of any kind)
+        self._for_good.append({"event": event, **fields})
+        self._events.emit(event, **fields)

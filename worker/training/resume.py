@@ -48,7 +48,11 @@ def numbers_of(checkpoint: Checkpoint | None) -> Numbers | None:
 
 
 def pack(
-    state: RunState, numbers: Numbers, learner: Learner, optimizer: torch.optim.Optimizer
+    state: RunState,
+    numbers: Numbers,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    reports: Reports,
 ) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """Return a checkpoint's tensors, by file, and everything else of it as plain data."""
     moments, weights = optimizer.state, learner.weights
@@ -71,12 +75,15 @@ def pack(
         "random": plain_random,
         "numbers": numbers.as_json(),
         "method": method_plain,
+        "said": reports.said_for_good,
     }
     return tensors, plain
 
 
-def unpack(checkpoint: Checkpoint, learner: Learner, optimizer: torch.optim.Optimizer) -> RunState:
-    """Bring weights, optimizer and all randomness back; return where the run stood."""
+def unpack(
+    checkpoint: Checkpoint, learner: Learner, optimizer: torch.optim.Optimizer, reports: Reports
+) -> RunState:
+    """Bring weights, optimizer, randomness and what was said back; return where the run stood."""
     weights = learner.weights
     take_weights(checkpoint, weights)
     moments = checkpoint.tensors["optimizer"]
@@ -89,6 +96,8 @@ def unpack(checkpoint: Checkpoint, learner: Learner, optimizer: torch.optim.Opti
             }
     learner.restore(checkpoint.tensors.get("method", {}), checkpoint.state.get("method", {}))
     random_state.restore(checkpoint.state["random"], checkpoint.tensors["random"])
+    # Checkpoints before 2026-11-26 lack it.
+    reports.repeat(checkpoint.state.get("said", []))
     return RunState.from_json(checkpoint.state["run"])
 
 
