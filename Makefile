@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 SOURCES := app worker tests migrations scripts benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow test-gpu check format lock bench-training screenshots settings-docs methods-docs clean
+.PHONY: help run install test test-slow test-nightly test-gpu check format lock bench-training screenshots settings-docs methods-docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test: $(VENV)/dev.stamp ## Install what the tests need and run all but the slow 
 
 test-slow: $(VENV)/dev.stamp ## Run the slow tests: many kills, large files, clean installs (.ci/run runs both)
 	@scripts/test.sh -m "slow and not gpu"
+
+test-nightly: $(VENV)/dev.stamp ## Kill a hundred times at random, every method on both brokers (about an hour)
+	@TAILOR_TEST_KILLS=$${TAILOR_TEST_KILLS:-100} scripts/test.sh tests/worker/test_random_kills.py
 
 test-gpu: $(VENV)/dev.stamp ## Run the tests that need a graphics card, on a machine that has one
 	@TAILOR_TEST_PROCESSES=0 scripts/test.sh -m gpu

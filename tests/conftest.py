@@ -1,5 +1,6 @@
 """Fixtures that every test may use. Nothing here is a fake."""
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Find the services once, before the test processes start."""
     if hasattr(config, "workerinput"):
         return
+    # All test processes must collect the same tests, so the day is asked for once.
+    os.environ.setdefault("TAILOR_TEST_KILL_SEED", str(dt.datetime.now(dt.UTC).date()))
     left_out = services.prepare()
     if not os.environ.get("TAILOR_TEST_CHROMIUM") and Path("/usr/bin/chromium").exists():
         os.environ["TAILOR_TEST_CHROMIUM"] = "/usr/bin/chromium"
@@ -30,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if left_out and os.environ.get("CI"):
         raise pytest.UsageError("In CI nothing may be left out. " + " ".join(left_out))
     config.stash[_LEFT_OUT] = left_out
+
+
+def pytest_report_header() -> str:
+    return f"random kills: TAILOR_TEST_KILL_SEED={os.environ['TAILOR_TEST_KILL_SEED']}"
 
 
 @pytest.hookimpl(optionalhook=True)

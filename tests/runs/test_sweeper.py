@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
@@ -168,6 +169,20 @@ def test_who_had_a_device_is_forgotten_when_no_limit_counts_it(
     Sweeper(engine, storage).sweep()
     with transaction(engine, read_only=True) as session:
         assert {use.run_id for use in session.query(DeviceUse)} == {"of late", "lasting"}
+
+
+@pytest.mark.one_database
+def test_a_clock_that_is_ahead_takes_nothing_that_is_just_being_made(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Examples are frozen into a run's folder before its row is there, and uploads take a while."""
+    frozen, half_sent = storage.folder("runs", "beginning"), storage.path("tmp", "upload-1")
+    half_sent.write_bytes(b"half")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 2 * 3600)
+    Sweeper(engine, storage).sweep()
+    assert frozen.exists()
+    assert half_sent.exists()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

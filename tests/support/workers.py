@@ -7,12 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from redis import Redis, RedisError
 
 from tests.support.services import REDIS_VARIABLE
 from tests.support.waiting import wait_until
+
+# What scripted_worker.py can be told about its surroundings.
+VISIBILITY_SECONDS: Final = "TAILOR_TEST_VISIBILITY_SECONDS"
+CLOCK_AHEAD_SECONDS: Final = "TAILOR_TEST_CLOCK_AHEAD_SECONDS"
 
 
 class CeleryWorker:

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from tests.support.run_folders import REPOSITORY
+from tests.support.training_events import RecordedEvents
 from worker.methods.learner import Learner, Weights
 from worker.training.checkpoints import CheckpointFolder
 from worker.training.failures import TrainingFailureError, describe
 from worker.training.precision import Numbers
 from worker.training.progress import RunState
+from worker.training.reports import Reports
 from worker.training.resume import pack, unpack
 from worker.training.stopping import StoppedError
 
@@ -38,7 +40,9 @@ def test_all_of_the_optimizer_comes_back_to_where_the_weights_are(tmp_path: Path
     weights["lora"].grad = torch.ones(4)
     optimizer.step()
     numbers = Numbers(torch.device("cpu"), torch.float32, 1, {})
-    tensors, plain = pack(RunState(step=1), numbers, Plain(weights), optimizer)
+    tensors, plain = pack(
+        RunState(step=1), numbers, Plain(weights), optimizer, Reports(RecordedEvents())
+    )
     folder = CheckpointFolder(tmp_path, fence=1)
     folder.take_over()
     folder.save(1, tensors, plain, None)
@@ -46,7 +50,8 @@ def test_all_of_the_optimizer_comes_back_to_where_the_weights_are(tmp_path: Path
     assert checkpoint is not None
     elsewhere = {"lora": torch.nn.Parameter(torch.empty(4, device="meta"))}
     resumed = torch.optim.AdamW(elsewhere.values(), fused=False)
-    assert unpack(checkpoint, Plain(elsewhere), resumed).step == 1
+    reports = Reports(RecordedEvents())
+    assert unpack(checkpoint, Plain(elsewhere), resumed, reports).step == 1
     moments = resumed.state[elsewhere["lora"]]
     assert {name: part.device.type for name, part in moments.items()} == {
         "step": "meta",

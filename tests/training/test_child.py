@@ -20,6 +20,18 @@ def of(events: list[JsonObject], kind: str) -> list[JsonObject]:
     return [event for event in events if event["event"] == kind]
 
 
+def shown(events: list[JsonObject]) -> dict[tuple[Any, Any], Any]:
+    """Return what a page shows for good: the curves, and the answers at each evaluation."""
+    points = {
+        (event["step"], name): event["values"][name]
+        for event in of(events, "metrics")
+        for name in ("train_loss", "validation_loss")
+        if name in event["values"]
+    }
+    answers = {(e["step"], e["position"]): e["answer"] for e in of(events, "sample")}
+    return {**points, **answers}
+
+
 def new_run(folder: Path, recipe: Recipe) -> Path:
     return make_run_folder(folder, recipe, sums(24), sums(6, first=50))
 
@@ -38,6 +50,7 @@ def test_a_killed_run_ends_with_the_same_adapter_as_an_undisturbed_one(
     code, events, errors = run_child(new_run(tmp_path / "undisturbed", recipe))
     assert code == 0, errors
     (expected,) = of(events, "result")
+    curves = shown(events)
     steps = of(events, "plan")[0]["total_steps"]
 
     killed = new_run(tmp_path / "killed", recipe)
@@ -63,6 +76,8 @@ def test_a_killed_run_ends_with_the_same_adapter_as_an_undisturbed_one(
     assert result["adapter_sha256"] == expected["adapter_sha256"]
     for name in ("loss_before", "loss_after", "best_step", "tokens_seen", "train_loss"):
         assert result[name] == expected[name]
+    # Whoever listened to the first two may have died before it wrote down what they said.
+    assert shown(events) == curves
 
 
 def test_being_asked_to_stop_saves_and_says_so(tiny_model: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,61 +21,65 @@ from sqlalchemy import Engine
 
 from app import jobs
 from app.adapters.tables import Adapter
-from app.database.engine import build_engine
-from app.database.migrate import migrate
 from app.database.session import transaction
 from app.runs import steering
 from app.runs.status import RunStatus
-from app.settings import get_settings
-from app.storage.folders import Storage
 from app.workers.repository import is_anyone_there
-from tests.support import databases
+from tests.support.deployments import EMBEDDED, SERVICES, Deployment, deployed
 from tests.support.runs import attempts, get_run, project_with_examples, queue_run
 from tests.support.services import free_port
 from tests.support.waiting import wait_until
 from tests.support.workers import (
+    CLOCK_AHEAD_SECONDS,
+    VISIBILITY_SECONDS,
     CeleryWorker,
     PrivateRedis,
     is_running,
-    own_redis_database,
     wait_until_gone,
 )
 from worker.devices import visible_devices
 
-_LEASE_SECONDS = 4
 _QUEUE = jobs.runs_queue(visible_devices()[0])
 _STEPS = {"steps": 40, "step_seconds": 0.05, "checkpoint_every": 5}
 _SECONDS = 90
 
+# What takes a quarter of a minute is tried on one broker where time is short.
+ON_BOTH_IF_THERE_IS_TIME = pytest.mark.parametrize(
+    "tailor", [EMBEDDED, pytest.param(SERVICES, marks=pytest.mark.slow)], indirect=True
+)
 
+
+@dataclass
 class Tailor:
-    """A data folder, a database and a broker, and the workers that were started on them."""
+    """A deployment whose training processes do as a script tells them."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], engine: Engine) -> None:
-        self.environment = environment
-        self.engine = engine
-        self.storage = Storage(Path(environment["TAILOR_DATA_DIR"]))
-        self.storage.prepare()
-        self._folder = folder
-        self._workers: list[CeleryWorker] = []
-        with transaction(engine) as session:
-            self.project_id = project_with_examples(session, self.storage).id
-        self.expected = self._weights_of_an_unbroken_run()
+    deployment: Deployment
+    project_id: str
+    expected: bytes
 
-    def worker(self) -> CeleryWorker:
-        log = self._folder / f"worker-{len(self._workers)}.log"
-        worker = CeleryWorker(self.environment, log)
-        self._workers.append(worker)
-        return worker.start()
+    @property
+    def engine(self) -> Engine:
+        return self.deployment.engine
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.deployment.environment
+
+    def worker(self, **environment: str) -> CeleryWorker:
+        return self.deployment.worker(**environment)
+
+    def logs(self) -> str:
+        return self.deployment.logs()
 
     def queue(self, **script: object) -> str:
-        return queue_run(self.engine, self.storage, self.project_id, {**_STEPS, **script})
+        storage = self.deployment.storage
+        return queue_run(self.engine, storage, self.project_id, {**_STEPS, **script})
 
     def status(self, run_id: str) -> RunStatus:
         return RunStatus(get_run(self.engine, run_id).status)
 
     def pids(self, run_id: str) -> list[int]:
-        return [pid for _, pid in attempts(self.storage, run_id)]
+        return [pid for _, pid in attempts(self.deployment.storage, run_id)]
 
     def wait_for_step(self, run_id: str, step: int = 1) -> None:
         wait_until(
@@ -95,63 +100,32 @@ class Tailor:
         )
         run = get_run(self.engine, run_id)
         assert run.status == RunStatus.SUCCEEDED, (run.failure, self.logs())
-        weights = self.storage.path("runs", run_id, "adapter", "adapter_model.safetensors")
-        assert weights.read_bytes() == self.expected
+        folder = self.deployment.storage.path("runs", run_id, "adapter")
+        assert (folder / "adapter_model.safetensors").read_bytes() == self.expected
         with transaction(self.engine, read_only=True) as session:
             adapter = session.get(Adapter, run_id)
         assert adapter is not None
         assert run.result is not None
         assert adapter.sha256 == run.result["adapter_sha256"]
 
-    def stop(self) -> None:
-        for worker in self._workers:
-            worker.stop()
 
-    def logs(self) -> str:
-        return "\n".join(worker.log() for worker in self._workers)
-
-    def _weights_of_an_unbroken_run(self) -> bytes:
-
-        state = hashlib.sha256(b"base model").hexdigest()
-        for step in range(1, int(_STEPS["steps"]) + 1):
-            state = hashlib.sha256(f"{state}{step}".encode()).hexdigest()
-        return (state * 100).encode()
+def _weights_of_an_unbroken_run() -> bytes:
+    state = hashlib.sha256(b"base model").hexdigest()
+    for step in range(1, int(_STEPS["steps"]) + 1):
+        state = hashlib.sha256(f"{state}{step}".encode()).hexdigest()
+    return (state * 100).encode()
 
 
-@pytest.fixture(params=["embedded", "services"])
+@pytest.fixture(params=[EMBEDDED, SERVICES])
 def tailor(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Tailor]:
     """SQLite with the queue in a folder, and PostgreSQL with Redis."""
-    embedded = request.param == "embedded"
-    # Tests that run side by side must not empty each other's queue.
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    with own_redis_database(11 + process % 5) as redis_url:
-        database_url = (
-            databases.sqlite_url(tmp_path) if embedded else databases.create_postgres_database()
-        )
-        environment = {
-            "TAILOR_DATA_DIR": str(tmp_path / "data"),
-            "TAILOR_DATABASE_URL": database_url,
-            "TAILOR_TEST_LEASE_SECONDS": str(_LEASE_SECONDS),
-            **({} if embedded else {"TAILOR_BROKER_URL": redis_url}),
-        }
-        for name in ("TAILOR_BROKER_URL", "TAILOR_DATA_DIR", "TAILOR_DATABASE_URL"):
-            monkeypatch.delenv(name, raising=False)
-            if name in environment:
-                monkeypatch.setenv(name, environment[name])
-        get_settings.cache_clear()
-        jobs.celery_app.cache_clear()
-        engine = build_engine(get_settings().resolved_database_url)
-        migrate(engine)
-        running = Tailor(tmp_path, environment, engine)
-        yield running
-        running.stop()
-        engine.dispose()
-        get_settings.cache_clear()
-        jobs.celery_app.cache_clear()
-        if not embedded:
-            databases.drop_postgres_database(database_url)
+    module = "tests.support.scripted_worker"
+    with deployed(request.param, tmp_path, monkeypatch, module) as deployment:
+        with transaction(deployment.engine) as session:
+            project_id = project_with_examples(session, deployment.storage).id
+        yield Tailor(deployment, project_id, _weights_of_an_unbroken_run())
 
 
 def test_a_run_from_a_message_to_a_version(tailor: Tailor) -> None:
@@ -161,7 +135,14 @@ def test_a_run_from_a_message_to_a_version(tailor: Tailor) -> None:
     assert len(tailor.pids(run_id)) == 1
 
 
-@pytest.mark.parametrize("victim", ["training process", "pool process", "main process", "all"])
+@ON_BOTH_IF_THERE_IS_TIME
+@pytest.mark.parametrize(
+    "victim",
+    [
+        *("training process", "all"),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("pool process", "main process")),
+    ],
+)
 def test_kill(tailor: Tailor, victim: str) -> None:
     worker = tailor.worker()
     run_id = tailor.queue(step_seconds=0.15)
@@ -186,6 +167,7 @@ def test_kill(tailor: Tailor, victim: str) -> None:
     assert len(tailor.pids(run_id)) == 2
 
 
+@ON_BOTH_IF_THERE_IS_TIME
 def test_a_worker_that_is_told_to_stop_saves_and_gives_back(tailor: Tailor) -> None:
     worker = tailor.worker()
     run_id = tailor.queue(step_seconds=0.2)
@@ -201,6 +183,7 @@ def test_a_worker_that_is_told_to_stop_saves_and_gives_back(tailor: Tailor) -> N
     tailor.check_success(run_id)
 
 
+@ON_BOTH_IF_THERE_IS_TIME
 def test_a_worker_that_slept_past_its_lease_changes_nothing(tailor: Tailor) -> None:
     sleeper = tailor.worker()
     run_id = tailor.queue(step_seconds=0.3)
@@ -394,3 +377,52 @@ def _run_through_outage(
     )
     assert time.monotonic() - began < 35
     return worker, first, second
+
+
+@pytest.mark.slow
+def test_a_run_that_outlasts_the_brokers_patience_is_trained_once(tailor: Tailor) -> None:
+    """A message is acknowledged when it is taken, so no broker takes a long training for lost."""
+    worker = tailor.worker(**{VISIBILITY_SECONDS: "2"})
+    first, second = tailor.queue(step_seconds=0.25), tailor.queue()
+    for run_id in (first, second):
+        tailor.check_success(run_id)
+        assert len(tailor.pids(run_id)) == 1
+    assert worker.is_alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_worker_whose_clock_is_wrong_takes_nothing_from_the_others(
+    tailor: Tailor, hours: int
+) -> None:
+    tailor.worker()
+    run_id = tailor.queue(step_seconds=0.25)
+    tailor.wait_for_step(run_id)
+    other = tailor.worker(**{CLOCK_AHEAD_SECONDS: str(hours * 3600)})
+    tailor.check_success(run_id)
+    assert len(tailor.pids(run_id)) == 1
+    assert other.is_alive
+    # And what it trains itself it holds as well as anyone.
+    tailor.deployment.first_worker.kill_main()
+    second = tailor.queue(step_seconds=0.25)
+    tailor.check_success(second)
+    assert len(tailor.pids(second)) == 1
+
+
+@pytest.mark.slow
+def test_a_copy_of_everything_goes_on_where_it_was_made(tmp_path: Path, tailor: Tailor) -> None:
+    """What a backup of the folder and the database holds: trainings go on from their last save."""
+    worker = tailor.worker()
+    finished = tailor.queue()
+    tailor.check_success(finished)
+    run_id = tailor.queue(step_seconds=0.15)
+    tailor.wait_for_step(run_id, 12)
+    worker.kill_everything(tailor.pids(run_id))
+    with tailor.deployment.restored(tmp_path / "elsewhere") as restored:
+        copy = Tailor(restored, tailor.project_id, tailor.expected)
+        copy.worker()
+        for one in (finished, run_id):
+            copy.check_success(one)
+        plan = get_run(copy.engine, run_id).plan
+        assert plan is not None
+        assert plan["resumed_from_step"] >= 10

@@ -1,5 +1,6 @@
 """The supervisor with a real process under it, whose faults are scripted."""
 
+import errno
 import json
 import os
 import signal
@@ -30,11 +31,13 @@ from app.settings import get_settings
 from app.storage.folders import Storage
 from app.upkeep.sweeper import Sweeper
 from tests.support.outages import Proxy
-from tests.support.runs import attempts, get_run, queue_run
+from tests.support.runs import attempts, get_run, queue_run, write_script
 from tests.support.waiting import wait_until
+from worker.device_lock import DeviceLock, LockHolder
 from worker.kernel_kills import KernelKills
 from worker.promotion import check_adapter
 from worker.run_queue import execute_waiting_runs
+from worker.training.failures import disk_full
 
 _CHILD = "tests.support.scripted_child"
 
@@ -314,6 +317,56 @@ class TestARunThatFails:
         assert run.failure is not None
         assert run.failure["code"] == "damaged_result"
         assert adapter_of(engine, run_id) is None
+
+
+@pytest.mark.one_database
+class TestAFullDisk:
+    def test_the_run_rests_until_someone_has_made_room(
+        self, engine: Engine, storage: Storage, project_id: str
+    ) -> None:
+        unbroken = queue_run(engine, storage, project_id)
+        failure = disk_full(5_000, 10).as_event()
+        script = {"failure": failure, "failure_attempts": 1}
+        run_id = queue_run(engine, storage, project_id, script)
+        execute(engine, storage)
+        self._goes_on(engine, storage, run_id, unbroken, "5,000 bytes are needed")
+
+    def test_a_process_that_could_not_be_noted_is_ended_and_the_run_rests(
+        self,
+        engine: Engine,
+        storage: Storage,
+        project_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        unbroken = queue_run(engine, storage, project_id)
+        execute(engine, storage)
+        run_id = queue_run(engine, storage, project_id, {"stops_at_phase": "loading_model"})
+
+        def refuse(_lock: DeviceLock, holder: LockHolder) -> None:
+            wait_until(lambda: attempts(storage, run_id), timeout=60, what="the process")
+            assert is_running(holder.pid)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(DeviceLock, "sign", refuse)
+            execute(engine, storage)
+        ((_, pid),) = attempts(storage, run_id)
+        assert not is_running(pid)
+        write_script(storage, run_id, {})
+        self._goes_on(engine, storage, run_id, unbroken, "bytes are needed")
+
+    def _goes_on(
+        self, engine: Engine, storage: Storage, run_id: str, unbroken: str, said: str
+    ) -> None:
+        run = get_run(engine, run_id)
+        assert run.status == RunStatus.PAUSED
+        assert run.failure is not None
+        assert said in run.failure["reason"]
+        with transaction(engine) as session:
+            steering.continue_run(session, run)
+        execute(engine, storage)
+        assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
+        assert trained_weights(storage, run_id) == trained_weights(storage, unbroken)
 
 
 class TestStopping:
