@@ -11,7 +11,8 @@ import pytest
 
 from app.chat.tables import ChatReply, ChatTurn, Conversation
 from app.clock import now
-from app.runs.tables import RunSample
+from app.runs.objectives import Objective
+from app.runs.tables import Run, RunSample
 from app.web.chat_pages import CONVERSATIONS_PER_PAGE
 from tests.support.chat import ChatWeb
 from tests.support.inference import ANCHOR, TEAPOT
@@ -317,3 +318,21 @@ def test_a_conversation_can_be_deleted(chat: ChatWeb) -> None:
     assert client.get(url).status_code == 404
     with chat.web.transaction() as session:
         assert session.query(ChatReply).count() == 0
+
+
+def test_a_version_that_sorts_is_given_texts_and_has_no_settings_for_answers(
+    chat: ChatWeb,
+) -> None:
+    client = chat.web.client_for(OWNER)
+    with chat.web.transaction() as session:
+        run = session.get(Run, TEAPOT)
+        assert run is not None
+        run.recipe = {"objective": Objective.KINDS}
+    page = client.get(f"{chat.url}?version={TEAPOT}").text
+    assert "Give it a text to sort" in page
+    assert "How they answer" not in page
+    with chat.web.transaction() as session:
+        run = session.get(Run, TEAPOT)
+        assert run is not None
+        run.recipe = {}
+    assert "How they answer" in client.get(f"{chat.url}?version={TEAPOT}").text
