@@ -208,6 +208,8 @@ OBJECTIVES: Final[dict[Objective, ObjectiveSpec]] = {
         goal=Goal.SORT,
         purpose=Purpose.KINDS,
         settings=(_smoothing("The share of texts that may stand under the wrong kind."),),
+        # Texts give one sign each and answers many, so their gradients swing more.
+        learning_rate_factor=0.5,
     ),
 }
 
