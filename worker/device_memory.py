@@ -2,7 +2,9 @@
 
 import ctypes
 import gc
+import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -21,7 +23,20 @@ def give_back() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    give_back_pieces()
+
+
+def give_back_pieces() -> None:
+    """Return free pages of the heap to the system, where its allocator can do so."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def resident_bytes() -> int:
+    """Return how much of the machine's memory this process has now; 0 where nobody says."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * resource.getpagesize()

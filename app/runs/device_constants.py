@@ -13,25 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.workers.device import DeviceFacts, DeviceKind
 
 MEASURED_KEY: Final = "planner"
-TRIAL_VERSION: Final = 1
+TRIAL_VERSION: Final = 2
 
 _MEBIBYTE: Final = 1024**2
 _DEFAULT_CORES: Final = 2
-
-
-class KeptBytes(BaseModel):
-    """Bytes that one layer keeps of one token between the forward and the backward pass.
-
-    Each is per number of the width that it is named after; see TransformerShape.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    hidden: float = Field(ge=0.0)
-    query: float = Field(ge=0.0)
-    key: float = Field(ge=0.0)
-    ffn: float = Field(ge=0.0)
-    rank: float = Field(default=28.0, ge=0.0)
 
 
 class PassSeconds(BaseModel):
@@ -42,7 +27,7 @@ class PassSeconds(BaseModel):
     layer: float = Field(ge=0.0)
     """A layer, however few tokens go through it."""
     operations: float = Field(ge=0.0)
-    """A thousand million operations of the layers' matrix products, 4 per weight and token."""
+    """A thousand million operations of the layers' matrix products."""
     numbers: float = Field(ge=0.0)
     """A thousand million numbers that the layers keep, written and read."""
     attention: float = Field(ge=0.0)
@@ -60,6 +45,14 @@ class DeviceConstants(BaseModel):
         heap_factor: what the process takes from the machine for each byte that it keeps; memory
             that is freed comes back in pieces, of which not all fit again.
         margin_bytes: what comes on top, whatever the model: buffers of the libraries.
+        keeps_attention_weights: whether the quick way keeps a weight for each pair of tokens.
+        maps_weights: whether weights are calculated with as they lie in their file.
+        passes: of Tailor's quick way through a model.
+        plain_passes: of the model's own way.
+        wide_operations: a thousand million operations of products in 32 bits.
+        written: a thousand million numbers in 32 bits, read and written once.
+        fresh_byte_seconds: a byte of memory that the process never had before.
+        saved_byte_seconds: a byte of a checkpoint, from memory to the disk.
         start_seconds: from the start of the process to its first step, but for reading the weights.
         step_seconds: what an update takes besides its passes.
         forward_share: what a pass without learning takes of one with it.
@@ -74,8 +67,14 @@ class DeviceConstants(BaseModel):
     process_bytes: float = Field(gt=0.0)
     heap_factor: float = Field(ge=1.0)
     margin_bytes: float = Field(ge=0.0)
-    kept: KeptBytes
+    keeps_attention_weights: bool = True
+    maps_weights: bool = True
     passes: PassSeconds
+    plain_passes: PassSeconds
+    wide_operations: float = Field(ge=0.0)
+    written: float = Field(ge=0.0)
+    fresh_byte_seconds: float = Field(ge=0.0)
+    saved_byte_seconds: float = Field(ge=0.0)
     start_seconds: float = Field(ge=0.0)
     step_seconds: float = Field(ge=0.0)
     forward_share: float = Field(default=0.4, gt=0.0)
@@ -98,38 +97,51 @@ class DeviceConstants(BaseModel):
 
 def _processor(cores: int) -> dict[str, Any]:
     slower = _DEFAULT_CORES / max(1, cores)
+    quick = {
+        "layer": 0.0015,
+        "operations": 0.006 * slower,
+        "numbers": 1.5 * slower,
+        "attention": 0.03 * slower,
+        "head": 0.008 * slower,
+    }
     return {
         "weight_bytes": 4,
         "process_bytes": 440 * _MEBIBYTE,
-        "heap_factor": 1.9,
+        "heap_factor": 1.1,
         "margin_bytes": 64 * _MEBIBYTE,
-        "kept": {"hidden": 16.0, "query": 8.0, "key": 8.0, "ffn": 16.0},
-        "passes": {
-            "layer": 0.0015,
-            "operations": 0.006 * slower,
-            "numbers": 1.5 * slower,
-            "attention": 0.03 * slower,
-            "head": 0.008 * slower,
-        },
+        "passes": quick,
+        "plain_passes": quick | {"numbers": 3.0 * slower},
+        "wide_operations": 0.006 * slower,
+        "written": 1.0,
+        "fresh_byte_seconds": 3e-10,
+        "saved_byte_seconds": 3e-9,
         "start_seconds": 8.0,
         "step_seconds": 0.02,
         "answer_layer_seconds": 0.0012,
     }
 
 
+_CARD_PASSES: Final = {
+    "layer": 0.0015,
+    "operations": 1.0 / 12_000,
+    "numbers": 0.01,
+    "attention": 0.0003,
+    "head": 1.0 / 12_000,
+}
 _CARD: Final[dict[str, Any]] = {
     "weight_bytes": 2,
     "process_bytes": 700 * _MEBIBYTE,
     "heap_factor": 1.15,
     "margin_bytes": 512 * _MEBIBYTE,
-    "kept": {"hidden": 28.0, "query": 8.0, "key": 4.0, "ffn": 10.0},
-    "passes": {
-        "layer": 0.0015,
-        "operations": 1.0 / 12_000,
-        "numbers": 0.01,
-        "attention": 0.0003,
-        "head": 1.0 / 12_000,
-    },
+    # FlashAttention calculates them again.
+    "keeps_attention_weights": False,
+    "maps_weights": False,
+    "passes": _CARD_PASSES,
+    "plain_passes": _CARD_PASSES | {"layer": 0.003, "numbers": 0.02},
+    "wide_operations": 1.0 / 3_000,
+    "written": 0.005,
+    "fresh_byte_seconds": 0.0,
+    "saved_byte_seconds": 3e-9,
     "start_seconds": 10.0,
     "step_seconds": 0.01,
     "answer_layer_seconds": 0.0008,

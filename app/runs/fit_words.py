@@ -1,7 +1,7 @@
 """Whether a training fits, in words: what the planner says, for people who ask no number of it."""
 
+from app.runs.costs.memory import Cost
 from app.runs.outlook import DevicePlan, Outlook
-from app.runs.planner import Cost
 from app.sizes import filesize
 
 

@@ -14,9 +14,12 @@ from app.base_models.tables import BaseModel
 from app.base_models.transformer_shape import TransformerShape, shape_from_facts
 from app.jobs import RUNS_QUEUE
 from app.runs import repository
+from app.runs.costs.work import Work
 from app.runs.estimates import expected_seconds, tokens_of
-from app.runs.planner import Plan, Work, plan
+from app.runs.objectives import OBJECTIVES, Objective
+from app.runs.planner import Plan, plan
 from app.runs.recipe import FittedSettings, Recipe
+from app.runs.repository import Lengths
 from app.workers.device import DeviceFacts
 from app.workers.repository import devices_there
 
@@ -96,28 +99,32 @@ def run_outlook(
     model: BaseModel,
     project_id: str,
     recipe: Recipe | FittedSettings,
+    objective: Objective,
     train_count: int,
     held_out: int,
 ) -> Outlook:
     """Say what a run would take, judged by the length of the project's first examples."""
     shape = shape_from_facts(model.facts) or TransformerShape.usual_for(0)
-    work = work_of(recipe, repository.lengths(session, project_id), train_count, held_out)
+    lengths = repository.lengths(session, project_id)
+    work = work_of(recipe, objective, lengths, train_count, held_out)
     past = repository.past_results(session, model.id)
     return _outlook(shape, work, devices_now(session), past)
 
 
 def work_of(
     recipe: Recipe | FittedSettings,
-    characters: tuple[float, int],
+    objective: Objective,
+    lengths: Lengths,
     train_count: int,
     held_out: int,
 ) -> Work:
-    """Turn a recipe and the examples' lengths (average, most) into what is to be done."""
+    """Turn a recipe and the examples' lengths into what is to be done."""
     limit = recipe.max_tokens_per_example
-    average, most = characters
+    # Of sorting, only the last place of a text is told, and not in words.
+    answer_share = 0.0 if OBJECTIVES[objective].sorts else lengths.answer_share
     return Work(
-        row_tokens=min(tokens_of(average, 1), limit),
-        longest_row=round(min(tokens_of(most, 1), limit)),
+        row_tokens=min(tokens_of(lengths.average, 1), limit),
+        longest_row=round(min(tokens_of(lengths.longest, 1), limit)),
         examples=train_count,
         epochs=recipe.epochs,
         examples_per_update=recipe.examples_per_update,
@@ -129,6 +136,8 @@ def work_of(
         method=recipe.method,
         settings=recipe.method_settings,
         quantization=getattr(recipe, "quantization", Work.quantization),
+        objective=objective,
+        answer_share=answer_share,
         held_out=held_out,
         evaluations=recipe.evaluations,
         answer_tokens=_SHOWN_ANSWER_TOKENS,

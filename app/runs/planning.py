@@ -1,5 +1,6 @@
 """What a training would be like, before it is started: for the page that offers it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,15 +9,13 @@ from sqlalchemy.orm import Session
 from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel
 from app.datasets.advice import USUAL_CHARACTERS
-from app.datasets.service import count_examples
-from app.datasets.split import held_out_target
 from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Objective
 from app.runs.outlook import Outlook, run_outlook
-from app.runs.proposals import Offer
+from app.runs.proposals import Offer, propose
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
 from app.runs.recipe_facts import objective_of
 from app.runs.service import find_base_model, settings_for
@@ -44,25 +43,41 @@ def preset_plans(
     method: Method = Method.LORA,
 ) -> list[PresetPlan]:
     """Return what each preset would do with what is offered."""
+    return [_preset_plan(session, model, project_id, offer, preset, method) for preset in Preset]
+
+
+def balanced_outlooks(
+    session: Session, models: Sequence[BaseModel], project_id: str
+) -> dict[str, Outlook]:
+    """Return what the usual training of a project would take on each base model, by its id.
+
+    It is a training for what is proposed; empty if the project has no examples yet.
+    """
+    proposal = propose(session, project_id)
+    offer = proposal.offers.get(proposal.objective)
+    if offer is None:
+        return {}
+    return {
+        model.id: _preset_plan(session, model, project_id, offer, Preset.BALANCED).outlook
+        for model in models
+    }
+
+
+def _preset_plan(
+    session: Session,
+    model: BaseModel,
+    project_id: str,
+    offer: Offer,
+    preset: Preset,
+    method: Method = Method.LORA,
+) -> PresetPlan:
     train_count = max(1, offer.usable - offer.held_out)
     choices = RecipeChoices(method=method, objective=offer.objective)
-    plans = []
-    for preset in Preset:
-        settings = settings_for(model, preset, train_count, choices)
-        outlook = run_outlook(session, model, project_id, settings, train_count, offer.held_out)
-        plans.append(PresetPlan(preset, settings, settings.updates(train_count), outlook))
-    return plans
-
-
-def balanced_outlook(session: Session, model: BaseModel, project_id: str) -> Outlook | None:
-    """Return what the usual training of a project would take; None if it has no examples yet."""
-    count = count_examples(session, project_id)
-    if not count:
-        return None
-    held_out = held_out_target(count)
-    train_count = max(1, count - held_out)
-    settings = settings_for(model, Preset.BALANCED, train_count)
-    return run_outlook(session, model, project_id, settings, train_count, held_out)
+    settings = settings_for(model, preset, train_count, choices)
+    outlook = run_outlook(
+        session, model, project_id, settings, offer.objective, train_count, offer.held_out
+    )
+    return PresetPlan(preset, settings, settings.updates(train_count), outlook)
 
 
 def characters_at_once(session: Session, project: Project) -> int:

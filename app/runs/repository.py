@@ -1,6 +1,7 @@
 """The queries about runs that pages and the sweeper ask. What workers write: progress/."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -95,21 +96,42 @@ def is_any_unfinished(session: Session) -> bool:
     return session.scalar(query) is not None
 
 
-def lengths(session: Session, project_id: str, sample: int = 1000) -> tuple[float, int]:
-    """Return the characters of an example: on average, and the most, of the project's first."""
+@dataclass(frozen=True)
+class Lengths:
+    """Characters of a project's examples.
+
+    Attributes:
+        average: of one example.
+        longest: of the longest.
+        answer_share: the share of all of them that stands in answers.
+    """
+
+    average: float = 0.0
+    longest: int = 0
+    answer_share: float = 0.0
+
+
+def lengths(session: Session, project_id: str, sample: int = 1000) -> Lengths:
+    """Return how long a project's first examples are."""
+    answer = func.length(Example.answer)
     first = (
         select(
-            func.length(Example.instructions)
-            + func.length(Example.question)
-            + func.length(Example.answer)
+            (func.length(Example.instructions) + func.length(Example.question) + answer).label(
+                "all"
+            ),
+            answer.label("answer"),
         )
         .where(Example.project_id == project_id)
         .order_by(Example.id)
         .limit(sample)
         .subquery()
     )
-    average, most = session.execute(select(func.avg(first.c[0]), func.max(first.c[0]))).one()
-    return float(average or 0.0), int(most or 0)
+    average, longest, answered = session.execute(
+        select(func.avg(first.c.all), func.max(first.c.all), func.avg(first.c.answer))
+    ).one()
+    if not average:
+        return Lengths()
+    return Lengths(float(average), int(longest), float(answered) / float(average))
 
 
 def past_results(session: Session, base_model_id: str, limit: int = 20) -> list[dict[str, Any]]:

@@ -272,7 +272,13 @@ def _queue(
     run.train_count = snapshot.train_count
     run.validation_count = snapshot.validation_count
     outlook = run_outlook(
-        session, model, project.id, recipe, snapshot.train_count, snapshot.validation_count
+        session,
+        model,
+        project.id,
+        recipe,
+        recipe.objective,
+        snapshot.train_count,
+        snapshot.validation_count,
     )
     run.expected_seconds = outlook.seconds
     run.promise = outlook.as_promise()

@@ -8,17 +8,12 @@ only within windows of a shuffled order, so that each epoch still mixes them ane
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
 
+from app.runs.costs.batching import TOKENS_A_PASS_COSTS, updates_in_window
 from worker.training.tokens import Counts, Ids, Mask, TokenTable
-
-_MOST_UPDATES_IN_A_WINDOW: Final = 50
-_LEAST_WINDOWS: Final = 4
-# A forward and backward pass costs about as much as so many tokens even when it is nearly empty.
-_TOKENS_A_PASS_COSTS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -84,11 +79,7 @@ def plan_epoch(lengths: Counts, seed: int, epoch: int, examples_per_update: int)
     generator = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = generator.permutation(len(lengths))
     whole = len(order) // examples_per_update * examples_per_update
-    updates_in_window = max(
-        1,
-        min(_MOST_UPDATES_IN_A_WINDOW, whole // examples_per_update // _LEAST_WINDOWS),
-    )
-    window = updates_in_window * examples_per_update
+    window = updates_in_window(whole // examples_per_update) * examples_per_update
     updates: list[Counts] = []
     for start in range(0, whole, window):
         rows = order[start : min(start + window, whole)]
@@ -121,17 +112,17 @@ def divide(
     best = [0.0] * (len(ordered) + 1)
     starts = [0] * (len(ordered) + 1)
     for end in range(1, len(ordered) + 1):
-        best[end] = best[end - 1] + sizes[end - 1] + _TOKENS_A_PASS_COSTS
+        best[end] = best[end - 1] + sizes[end - 1] + TOKENS_A_PASS_COSTS
         starts[end] = end - 1
         taken = sizes[end - 1]
         for start in range(end - 2, -1, -1):
             taken = sizes[start] * (end - start) if fills else taken + sizes[start]
             if taken > most_tokens:
                 break
-            cost = best[start] + taken + _TOKENS_A_PASS_COSTS
+            cost = best[start] + taken + TOKENS_A_PASS_COSTS
             if not fills:
                 # Of as many passes those that are alike in size need the least memory.
-                cost += _TOKENS_A_PASS_COSTS * (taken / most_tokens) ** 2 / 2
+                cost += TOKENS_A_PASS_COSTS * (taken / most_tokens) ** 2 / 2
             if cost < best[end]:
                 best[end], starts[end] = cost, start
     groups: list[list[int]] = []

@@ -16,7 +16,12 @@ from typing import Final
 
 from worker.training.events import EventWriter
 from worker.training.orders import Order, wait_for_order
-from worker.training.process import keep_memory, share_the_processor, stay_offline
+from worker.training.process import (
+    forget_old_shapes,
+    keep_memory,
+    share_the_processor,
+    stay_offline,
+)
 from worker.training.stopping import StopFlag, StoppedError
 
 SUCCEEDED: Final = 0
@@ -35,6 +40,7 @@ def main() -> int:
     events = EventWriter.on_standard_output()
     stay_offline()
     share_the_processor()
+    forget_old_shapes()
     keep_memory()
     if not arguments.spare:
         if arguments.run_folder is None or arguments.fence is None:

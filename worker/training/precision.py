@@ -46,7 +46,7 @@ class Numbers:
         """Return what suits this machine best, as it was found out and written down once."""
         device = choose_device()
         dtype = remembered_dtype(device, notebook)
-        return cls(device, dtype, torch.get_num_threads(), _libraries())
+        return cls(device, dtype, torch.get_num_threads(), libraries())
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -68,7 +68,7 @@ class Numbers:
 
     def difference_here(self) -> str:
         """Say in what this machine would calculate otherwise; empty if it would not."""
-        here = {"device": choose_device().type, **_libraries()}
+        here = {"device": choose_device().type, **libraries()}
         begun_with = {"device": self.device.type, **self.libraries}
         return ", ".join(
             f"{name} was {begun_with.get(name, 'another')} and is {value} now"
@@ -84,7 +84,7 @@ class Numbers:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
     return {name: version(name) for name in _CALCULATING}
 
 

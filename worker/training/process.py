@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Final
 
+_MOST_PRODUCTS: Final = 64
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
@@ -29,6 +30,19 @@ def share_the_processor() -> None:
     spinning is a little faster; beside the pages and the chat it made steps many times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def forget_old_shapes() -> None:
+    """Keep oneDNN and what stands before it from remembering products of all sizes there ever were.
+
+    Must stand in the environment before torch loads. Nearly every pass has another number of
+    tokens, so what is remembered of it is of use to the other layers of that pass and to nothing
+    later. By default both remember a thousand: they held half a gigabyte, and lay so scattered that
+    the blocks freed around them were of no use either. A process grew to three and four times of
+    what a pass needs; with this it does not grow at all.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_MOST_PRODUCTS))
+    os.environ.setdefault("LRU_CACHE_CAPACITY", str(_MOST_PRODUCTS))
 
 
 def keep_memory() -> None:

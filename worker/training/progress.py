@@ -4,11 +4,11 @@ import resource
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
 
+from worker.device_memory import resident_bytes
 from worker.training.measured import Measured
 
 _SPEED_WINDOW_SECONDS: Final = 10.0
@@ -164,11 +164,7 @@ def memory_bytes(device: torch.device) -> int:
     """Return the memory in use now, on the device that trains."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return peak_memory_bytes(device)
-    return pages * resource.getpagesize()
+    return resident_bytes() or peak_memory_bytes(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

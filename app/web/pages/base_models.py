@@ -17,7 +17,7 @@ from app.errors import DomainError
 from app.projects.service import choose_base_model
 from app.projects.tables import Project
 from app.runs.outlook import devices_now
-from app.runs.planning import balanced_outlook
+from app.runs.planning import balanced_outlooks
 from app.settings import Settings
 from app.web.base_model_cards import card_of, lay_out, may_manage
 from app.web.dependencies import (
@@ -308,13 +308,12 @@ def _choice_page(
     )
     known = [card for card in (*on_it, *others) if card.model is not None]
     chosen = next((card for card in known if card.model_id == project.base_model_id), None)
+    ready = [card for card in known if card.is_ready]
+    models = [card.model for card in ready if card.model is not None]
+    outlooks = balanced_outlooks(session, models, project.id)
     context = {
         "project": project,
-        "ready": [
-            replace(card, outlook=balanced_outlook(session, card.model, project.id))
-            for card in known
-            if card.is_ready and card.model is not None
-        ],
+        "ready": [replace(card, outlook=outlooks.get(card.model_id or "")) for card in ready],
         "busy": [card for card in known if card.is_busy],
         "chosen": chosen,
         "was_removed": project.base_model_id is not None and chosen is None,

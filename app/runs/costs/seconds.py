@@ -1,0 +1,134 @@
+"""How long a training takes, from the start of its process to its end."""
+
+from typing import Final
+
+from app.base_models.transformer_shape import TransformerShape
+from app.runs.costs.efforts import effort
+from app.runs.costs.kept import number_bytes
+from app.runs.costs.memory import Cost, peak_memory
+from app.runs.costs.trained import trained_numbers
+from app.runs.costs.work import Work
+from app.runs.device_constants import DeviceConstants, PassSeconds
+
+_BILLION: Final = 1e9
+# Two for each weight and token forwards, two for what goes in; see efforts.py for a trained weight.
+_FROZEN_OPERATIONS: Final = 4.0
+_SECONDS_BETWEEN_CHECKPOINTS: Final = 30.0
+# A weight and the optimizer's two moments.
+_SAVED_BYTES: Final = 12
+# Of each trained number: read for the norms, and all four of it read and written for the step.
+_NUMBERS_OF_A_STEP: Final = 6.0
+
+
+def training_seconds(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:
+    """Return how long a training takes, from the start of its process to its end."""
+    rows = work.examples * work.rows_per_example
+    held_out = work.held_out * work.rows_per_example
+    learned = work.examples * (work.rows_per_example if work.learns_from_all_rows else 1)
+    learning = work.epochs * passes_seconds(
+        shape, work, constants, learned * work.row_tokens, work.micro_batches
+    )
+    if work.asks_base_first:
+        asked_first = rows + held_out
+        learning += _asking_seconds(shape, work, constants, asked_first)
+    if not work.learns_from_all_rows:
+        learning += work.epochs * _asking_seconds(shape, work, constants, work.examples)
+    answering = work.answer_tokens * shape.layers * constants.answer_layer_seconds
+    # Once more before anything was learned, by the base model.
+    asked = work.evaluations + 1 if work.held_out else 0
+    return (
+        constants.start_seconds
+        + learning
+        + work.updates * _update_seconds(shape, work, constants)
+        + constants.fresh_byte_seconds * _fresh_bytes(shape, work, constants)
+        + asked * (_asking_seconds(shape, work, constants, held_out) + answering)
+        + _saving_seconds(shape, work, constants, learning)
+    )
+
+
+def _update_seconds(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:
+    """Return what an update takes besides its passes: norms, and the optimizer's step."""
+    numbers = _NUMBERS_OF_A_STEP * trained_numbers(shape, work.method, work.settings)
+    return constants.step_seconds + constants.written * numbers / _BILLION
+
+
+def _fresh_bytes(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:
+    """Return what the process grows by while it learns; the first passes are slower for it."""
+    parts = peak_memory(shape, work, constants).parts
+    return parts[Cost.TRAINED] + parts[Cost.ACTIVATIONS] + parts[Cost.SCORES]
+
+
+def passes_seconds(
+    shape: TransformerShape,
+    work: Work,
+    constants: DeviceConstants,
+    tokens: float,
+    passes: float,
+) -> float:
+    """Return how long forward and backward passes over so many tokens take."""
+    prices = constants.passes if work.is_quick else constants.plain_passes
+    # Virtual tokens are read with every row.
+    rows = tokens / max(work.row_tokens, 1.0)
+    tokens += rows * work.places_before
+    attended = shape.query_width * work.attended_tokens
+    return (
+        shape.layers * _layers_seconds(shape, work, constants, prices, tokens, passes)
+        + prices.attention * shape.layers * attended * tokens / _BILLION
+        + _head_seconds(shape, work, constants, prices, tokens)
+    )
+
+
+def _layers_seconds(
+    shape: TransformerShape,
+    work: Work,
+    constants: DeviceConstants,
+    prices: PassSeconds,
+    tokens: float,
+    passes: float,
+) -> float:
+    size, more = number_bytes(work, constants.weight_bytes), effort(shape, work)
+    is_wide = size > constants.weight_bytes
+    narrow_price = constants.wide_operations if is_wide else prices.operations
+    numbers = shape.hidden + shape.query_width + shape.key_width + shape.ffn
+    operations = (_FROZEN_OPERATIONS * shape.layer_weights + more.narrow) * tokens
+    return (
+        prices.layer * passes
+        + narrow_price * (operations + more.narrow_once * passes) / _BILLION
+        + constants.wide_operations * (more.wide * tokens + more.wide_once * passes) / _BILLION
+        + prices.numbers * (size / constants.weight_bytes) * numbers * tokens / _BILLION
+        + constants.written * (more.numbers * tokens + more.numbers_once * passes) / _BILLION
+    )
+
+
+def _head_seconds(
+    shape: TransformerShape,
+    work: Work,
+    constants: DeviceConstants,
+    prices: PassSeconds,
+    tokens: float,
+) -> float:
+    scores = shape.vocabulary * shape.hidden * tokens * work.answer_share / _BILLION
+    if work.is_full:
+        return constants.wide_operations * 6.0 * scores
+    # Preferences calculate the scores a second time on the way back.
+    return prices.head * (6.0 if work.rows_per_example > 1 else 4.0) * scores
+
+
+def _asking_seconds(
+    shape: TransformerShape, work: Work, constants: DeviceConstants, rows: float
+) -> float:
+    """Return how long rows take that nothing is learned from."""
+    share = rows / max(1, work.examples * work.rows_per_example)
+    tokens = rows * work.row_tokens
+    return constants.forward_share * passes_seconds(
+        shape, work, constants, tokens, work.micro_batches * share
+    )
+
+
+def _saving_seconds(
+    shape: TransformerShape, work: Work, constants: DeviceConstants, learning: float
+) -> float:
+    """Return how long checkpoints take: with each evaluation, from time to time, and at the end."""
+    trained = trained_numbers(shape, work.method, work.settings)
+    checkpoints = 1 + work.evaluations + int(learning / _SECONDS_BETWEEN_CHECKPOINTS)
+    return checkpoints * _SAVED_BYTES * trained * constants.saved_byte_seconds

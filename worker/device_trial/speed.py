@@ -1,0 +1,119 @@
+"""How fast this machine calculates: the price of each part of a pass.
+
+All is measured in processor time of the main thread. Where nothing else runs this is the time on
+the clock, since the main thread takes part in all that is calculated; and where much else runs it
+stays nearly the same, which the clock does not.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+
+from app.runs.costs.efforts import effort
+from app.runs.device_constants import PassSeconds
+from app.runs.methods import Method
+from worker.device_memory import give_back_pieces
+from worker.device_trial.probes import Built, Probe
+
+_BILLION: Final = 1e9
+_TIMING: Final = (
+    Probe(64, 2, 2, 128, 6, 2, 16),
+    Probe(192, 6, 6, 512, 4, 8, 32),
+    Probe(256, 8, 8, 704, 2, 8, 64),
+    Probe(256, 8, 4, 704, 2, 8, 256),
+    Probe(512, 16, 8, 1408, 2, 8, 64),
+    Probe(512, 16, 16, 1408, 1, 2, 768),
+    Probe(768, 24, 8, 2048, 1, 8, 96),
+    Probe(256, 8, 8, 704, 1, 8, 64, vocabulary=16_384),
+)
+_ROUNDS: Final = 4
+_SIDE: Final = 1024
+# More than the caches hold.
+_MANY: Final = 32 * 1024**2
+
+
+def pass_seconds(weight_bytes: int, method: Method) -> PassSeconds:
+    """Find the price of each part of a pass from what passes through several models took."""
+    rows = []
+    for probe in _TIMING:
+        built = Built(probe, weight_bytes, method)
+        built.go_through(probe.rows, probe.length)
+        least = _least_seconds(partial(built.go_through, probe.rows, probe.length))
+        # Each point counts by its share, so that the small ones have a say.
+        rows.append([cost / least for cost in _costs(probe, method)])
+    layer, operations, numbers, attention, head = solve(rows, [1.0] * len(rows))
+    return PassSeconds(
+        layer=layer, operations=operations, numbers=numbers, attention=attention, head=head
+    )
+
+
+def wide_operations() -> float:
+    """Return what a thousand million operations of products in 32 bits take."""
+    left = torch.randn(_SIDE, _SIDE)
+    return _least_seconds(lambda: torch.mm(left, left)) / (2 * _SIDE**3 / _BILLION)
+
+
+def written() -> float:
+    """Return what it takes to read and write a thousand million numbers in 32 bits."""
+    numbers = torch.ones(_MANY)
+    other = torch.ones(_MANY)
+    return _least_seconds(lambda: torch.mul(numbers, 1.5, out=other)) / (_MANY / _BILLION)
+
+
+def fresh_byte_seconds() -> float:
+    """Return what it takes to be given a byte by the system, beyond writing to it."""
+    return max(0.0, min(_first_writing() for _ in range(_ROUNDS))) / (4 * _MANY)
+
+
+def _first_writing() -> float:
+    """Return by how much the first writing to a block takes longer than the second."""
+    # What lies around free would be taken instead.
+    give_back_pieces()
+    numbers = torch.empty(_MANY)
+    first, again = (_seconds(partial(numbers.fill_, 1.0)) for _ in range(2))
+    return first - again
+
+
+def _costs(probe: Probe, method: Method) -> list[float]:
+    """What PassSeconds has a price for, in its order."""
+    shape, tokens = probe.shape, probe.tokens
+    here = probe.layers * tokens / _BILLION
+    operations = 4.0 * shape.layer_weights + effort(shape, probe.work(method)).narrow
+    numbers = shape.hidden + shape.query_width + shape.key_width + shape.ffn
+    head = 4.0 * shape.vocabulary * shape.hidden * probe.work(method).answer_share
+    return [
+        float(probe.layers),
+        operations * here,
+        numbers * here,
+        shape.query_width * probe.length * here,
+        head * tokens / _BILLION,
+    ]
+
+
+def _least_seconds(do: Callable[[], object]) -> float:
+    return min(_seconds(do) for _ in range(_ROUNDS))
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    started = time.thread_time()
+    do()
+    return time.thread_time() - started
+
+
+def solve(rows: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
+    """Return the least squares solution without negative numbers (which would be no price)."""
+    matrix, wanted = np.asarray(rows, dtype=float), np.asarray(values, dtype=float)
+    scale = np.abs(matrix).max(axis=0)
+    used = list(range(matrix.shape[1]))
+    while used:
+        found = np.linalg.lstsq(matrix[:, used] / scale[used], wanted, rcond=None)[0]
+        if found.min() >= 0:
+            break
+        used.pop(int(found.argmin()))
+    solution = np.zeros(matrix.shape[1])
+    solution[used] = found / scale[used]
+    return [float(number) for number in solution]
