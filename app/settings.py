@@ -139,6 +139,14 @@ class Settings(BaseSettings):
         description="true: an idle worker keeps one training process that has loaded its "
         "libraries, so that trainings begin seconds sooner. It holds about 300 MB.",
     )
+    processor_parts: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Into how many parts a worker without a graphics card divides its processor. "
+        "Each trains one run at a time with its share of the cores and the memory, and one run "
+        "may use several. More than one is for machines with very many cores.",
+    )
     measure_machine: bool = Field(
         default=True,
         description="Measure once, when nothing waits, how fast a worker's machine trains and what "

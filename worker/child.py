@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Final, Self
@@ -73,6 +73,8 @@ class TrainingChild:
         module: the program, which tests replace.
         kept_descriptors: open files that it holds as long as it lives, such as the device's lock.
         environment: what it is told besides, such as which device is its own.
+        further_devices: on which it is to have other processes help, as CUDA_VISIBLE_DEVICES names
+            them.
         finishes: it is to learn no more, and to keep the best of what it has learned.
         process: one that was told all this already; without one, a process is started.
     """
@@ -85,6 +87,7 @@ class TrainingChild:
         module: str = TRAINING_MODULE,
         kept_descriptors: tuple[int, ...] = (),
         environment: Mapping[str, str] | None = None,
+        further_devices: Sequence[str] = (),
         finishes: bool = False,
         process: "subprocess.Popen[bytes] | None" = None,
     ) -> None:
@@ -97,6 +100,7 @@ class TrainingChild:
         self._process = process or start_training_process(
             *("-m", module, "--run-folder", str(run_folder), "--fence", str(fence)),
             *(["--finish"] if finishes else []),
+            *(f"--further-device={device}" for device in further_devices),
             environment=training_environment(environment),
             kept_descriptors=kept_descriptors,
         )

@@ -21,7 +21,7 @@ from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION
 from app.runs.repository import is_any_unfinished
 from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
-from worker.devices import describe, host_name, measurements_file
+from worker.devices import describe, environment_for, host_name, measurements_file
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class DeviceTrials:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=child_environment(),
+            env=child_environment(**environment_for(describe(self._storage).each()[0])),
             cwd=REPOSITORY_ROOT,
             umask=0o077,
             start_new_session=True,

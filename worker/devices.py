@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from app.settings import get_settings
 from app.storage.folders import Storage
 from app.workers.device import Device, DeviceFacts, DeviceKind, OneDevice
 from worker.free_memory import total_ram_bytes
@@ -35,9 +36,7 @@ def describe(storage: Storage) -> DeviceFacts:
 
 def environment_for(one: OneDevice) -> dict[str, str]:
     """Return what a process must be told that trains on this device and on no other."""
-    if one.kind == DeviceKind.CPU:
-        return {}
-    told = {"CUDA_VISIBLE_DEVICES": one.device.id}
+    told = {} if one.kind == DeviceKind.CPU else {"CUDA_VISIBLE_DEVICES": one.device.id}
     facts = _unchanging()
     if facts.count > 1 and "OMP_NUM_THREADS" not in os.environ:
         # Each would take all cores for itself otherwise, and they would wait for one another.
@@ -60,7 +59,17 @@ def visible_devices() -> tuple[DeviceKind, tuple[Device, ...]]:
     cards = _visible(_listed_cards(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if cards and _torch_knows_cuda():
         return DeviceKind.CUDA, cards
-    return DeviceKind.CPU, (Device(id="cpu", name=_cpu_name(), memory_bytes=total_ram_bytes()),)
+    return DeviceKind.CPU, _parts_of_processor(get_settings().processor_parts)
+
+
+def _parts_of_processor(count: int) -> tuple[Device, ...]:
+    name, memory = _cpu_name(), total_ram_bytes()
+    if count == 1:
+        return (Device(id="cpu", name=name, memory_bytes=memory),)
+    return tuple(
+        Device(id=f"cpu-{number}", name=f"part of {name}", memory_bytes=memory // count)
+        for number in range(1, count + 1)
+    )
 
 
 @cache

@@ -1,13 +1,13 @@
 """Take waiting runs in their turn, one at a time on each device, until none is left."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
 from app.database.session import DATABASE_AWAY, transaction
 from app.leases.repository import LostLeaseError
-from app.runs.holding import HeldRun, beat, claim_next_run
+from app.runs.holding import HeldRun, beat, claim_next_run, note_devices, requeue
 from app.runs.progress.repository import is_held
 from app.settings import Settings
 from app.storage.folders import Storage
@@ -62,49 +62,83 @@ def _execute_next(
     spares: SpareKeeper | None,
 ) -> bool:
     """Train one run; False if nothing waits or no device is free."""
-    device = _take_device(engine, storage)
-    if device is None:
+    first = _take_device(engine, storage)
+    if first is None:
         return False
+    taken = [first]
     try:
-        held = _claim(engine, device.device)
-        is_ours = held is not None and _make_room(engine, storage, settings, held, device.device)
+        held = _claim(engine, storage, first.device)
+        if held is not None:
+            taken += _take_further(engine, storage, first.device, held.recipe.devices - 1)
+        is_ours = held is not None and _begin(engine, storage, settings, held, taken)
     except BaseException:
         # A lock that this process forgot would keep all others from training.
-        device.let_go()
+        _let_go(taken)
         raise
     if held is None or not is_ours:
-        device.let_go()
+        _let_go(taken)
         return held is not None
     end_trial(storage)
     logger.info("Run %s begins under fence %d.", held.id, held.fence)
-    RunSupervisor(engine, storage, held, stop_requested, child_module, spares).run(device)
+    RunSupervisor(engine, storage, held, stop_requested, child_module, spares).run(taken)
     return True
 
 
-def _claim(engine: Engine, device: OneDevice) -> HeldRun | None:
+def _let_go(taken: Sequence[DeviceLock]) -> None:
+    for lock in taken:
+        lock.let_go()
+
+
+def _claim(engine: Engine, storage: Storage, device: OneDevice) -> HeldRun | None:
+    def count_free() -> int:
+        return 1 + _free_beside(engine, storage, device)
+
     try:
         with transaction(engine) as session:
-            return claim_next_run(session, device)
+            return claim_next_run(session, device, count_free)
     except DATABASE_AWAY as error:
         # The sweeper sends another hint once the database is back.
         logger.warning("The database does not answer: %s", error)
         return None
 
 
-def _make_room(
-    engine: Engine, storage: Storage, settings: Settings, held: HeldRun, device: OneDevice
+def _begin(
+    engine: Engine,
+    storage: Storage,
+    settings: Settings,
+    held: HeldRun,
+    taken: Sequence[DeviceLock],
 ) -> bool:
-    """See to it that there is memory for a run; False if someone stopped it meanwhile."""
-    make_room(settings, storage, held.recipe, device)
-    # Waiting for room may have taken the better part of the lease.
-    return _hold_on(engine, held)
+    """See to it that there is memory for a run; False if it is not to begin now."""
+    if held.recipe.divides_model and len(taken) < held.recipe.devices:
+        _give_back(engine, held)
+        return False
+    devices = [lock.device for lock in taken]
+    for device in devices:
+        make_room(settings, storage, held.recipe, device)
+        # Waiting for room may have taken the better part of the lease.
+        if not _hold_on(engine, held, devices if device == devices[-1] else ()):
+            return False
+    return True
 
 
-def _hold_on(engine: Engine, held: HeldRun) -> bool:
-    """Renew the lease; False if someone stopped the run meanwhile."""
+def _give_back(engine: Engine, held: HeldRun) -> None:
+    """Let a run wait on: another one took a device that it must have, a moment ago."""
+    try:
+        with transaction(engine) as session:
+            requeue(session, held, "It waits until enough devices are free at once.")
+    except (LostLeaseError, *DATABASE_AWAY) as error:
+        # Where the database is away, the lease runs out by itself.
+        logger.info("Run %s could not be given back: %s", held.id, error)
+
+
+def _hold_on(engine: Engine, held: HeldRun, devices: Sequence[OneDevice]) -> bool:
+    """Renew the lease, and note several devices; False if someone stopped the run meanwhile."""
     try:
         with transaction(engine) as session:
             beat(session, held)
+            if len(devices) > 1:
+                note_devices(session, held, devices)
     except LostLeaseError:
         logger.info("Run %s was stopped before its training began.", held.id)
         return False
@@ -121,6 +155,28 @@ def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:
         if lock is not None:
             return lock
     return None
+
+
+def _free_beside(engine: Engine, storage: Storage, first: OneDevice) -> int:
+    """Count the other devices of this machine that are free at this moment."""
+    beside = _take_further(engine, storage, first, first.host_devices - 1)
+    _let_go(beside)
+    return len(beside)
+
+
+def _take_further(
+    engine: Engine, storage: Storage, first: OneDevice, wanted: int
+) -> list[DeviceLock]:
+    """Take up to so many other devices of this machine, as many as are free at this moment.
+
+    Nobody waits for one while it holds another, so runs never wait for each other in a ring.
+    """
+    taken: list[DeviceLock] = []
+    for device in describe(storage).each():
+        if len(taken) < wanted and device != first:
+            lock = _take(engine, storage, device)
+            taken += [lock] if lock is not None else []
+    return taken
 
 
 def _take(engine: Engine, storage: Storage, device: OneDevice) -> DeviceLock | None:

@@ -8,7 +8,7 @@ and leaves without writing a word.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlalchemy import Engine
@@ -85,10 +85,10 @@ class RunSupervisor:
         self._next_write = 0.0
         self._next_look = 0.0
 
-    def run(self, device: DeviceLock) -> None:
-        """Train, and write down how it went. Takes over the device's lock."""
+    def run(self, devices: Sequence[DeviceLock]) -> None:
+        """Train on one device or several, and write down how it went. Takes over their locks."""
         try:
-            self._train(device)
+            self._train(devices)
         except LostLeaseError:
             logger.info("Run %s is no longer ours under fence %d.", self._held.id, self._held.fence)
             self._leave()
@@ -96,9 +96,9 @@ class RunSupervisor:
             # The worker stops and the database stayed away; the lease runs out by itself.
             logger.exception("Run %s is left as it is.", self._held.id)
 
-    def _train(self, device: DeviceLock) -> None:
+    def _train(self, devices: Sequence[DeviceLock]) -> None:
         try:
-            child = self._start_child(device)
+            child = self._start_child(devices)
         except OSError as error:
             # A full disk, most often.
             self._fail(_could_not_start(error, self._storage.free_bytes()))
@@ -110,28 +110,34 @@ class RunSupervisor:
                 self._take(event)
             self._conclude(child.exit_code or 0)
 
-    def _start_child(self, device: DeviceLock) -> TrainingChild:
-        kept, environment = (device.descriptor,), environment_for(device.device)
+    def _start_child(self, devices: Sequence[DeviceLock]) -> TrainingChild:
+        first, *further = devices
+        kept, environment = [lock.descriptor for lock in devices], environment_for(first.device)
         order = Order(self._folder, self._held.fence, self._held.finishes)
+        spares = None if further else self._spares
         try:
             child = TrainingChild(
                 self._folder,
                 self._held.fence,
                 module=self._child_module,
-                kept_descriptors=kept,
+                kept_descriptors=tuple(kept),
                 environment=environment,
+                further_devices=[lock.device.device.id for lock in further],
                 finishes=order.finishes,
-                process=self._spares.take(order, kept, environment) if self._spares else None,
+                process=spares.take(order, tuple(kept), environment) if spares else None,
             )
-            self._sign(device, child)
+            self._sign(devices, child)
         finally:
-            device.let_go()
+            for lock in devices:
+                lock.let_go()
         return child
 
-    def _sign(self, device: DeviceLock, child: TrainingChild) -> None:
+    def _sign(self, devices: Sequence[DeviceLock], child: TrainingChild) -> None:
         started = process_start(child.pid)
+        holder = LockHolder(child.pid, self._held.id, self._held.fence, started)
         try:
-            device.sign(LockHolder(child.pid, self._held.id, self._held.fence, started))
+            for lock in devices:
+                lock.sign(holder)
         except OSError:
             # Nobody could tell later whose it is, and nobody would watch it.
             child.kill()

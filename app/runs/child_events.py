@@ -198,6 +198,8 @@ class ResultEvent(ChildEvent):
     evaluation_seconds: Number = 0.0
     evaluations: Count = 0
     peak_memory_bytes: Count | None = None
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    """On how many it learned at its end."""
     adapter_folder: Annotated[str, StringConstraints(pattern=r"^\.adapter-[0-9]{1,9}$")]
     adapter_sha256: Digest
     adapter_bytes: Count

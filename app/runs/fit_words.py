@@ -63,6 +63,8 @@ def remedies(outlook: Outlook) -> str:
         ways.append("examples half as long")
     if plan.four_bit_memory is not None and plan.four_bit_memory.total <= plan.available:
         ways.append("the base model held in 4 bits")
+    if best.divided is not None and best.divided.fits_in_small_steps:
+        ways.append(f"the base model divided over all {best.count} devices, if you choose as many")
     ways.append("a machine with more memory")
     listed = ", ".join(ways[:-1]) + " or " + ways[-1]
     return f"What would fit: {listed}. You may try it all the same; nothing is lost if it stops."

@@ -4,7 +4,7 @@ Each function is one step of one transaction, whose edge (the supervisor) commit
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import getpid
 from typing import Any, Final
@@ -19,7 +19,7 @@ from app.runs.child_events import FailureEvent, ResultEvent
 from app.runs.progress import repository
 from app.runs.progress.batch import Batch
 from app.runs.progress.repository import Wishes
-from app.runs.queue.claiming import claim_next
+from app.runs.queue.claiming import claim_next, use_further
 from app.runs.recipe import Recipe
 from app.runs.status import RunStatus, check_move
 from app.runs.tables import Run
@@ -60,7 +60,11 @@ def owner_name() -> str:
     return f"{socket.gethostname()}:{getpid()}"
 
 
-def claim_next_run(session: Session, device: OneDevice | None = None) -> HeldRun | None:
+def claim_next_run(
+    session: Session,
+    device: OneDevice | None = None,
+    count_free: Callable[[], int] = lambda: 1,
+) -> HeldRun | None:
     """Claim the run whose turn it is on a device, or None if none waits for one like it.
 
     One whose recipe cannot be read is ended on the way, so that it never stands before the others.
@@ -68,6 +72,7 @@ def claim_next_run(session: Session, device: OneDevice | None = None) -> HeldRun
     Args:
         session: the claim's own transaction.
         device: what is free; None stands for one that trains what any device can.
+        count_free: says how many of its machine are free, itself included.
     """
     starting = {
         "status": RunStatus.STARTING,
@@ -75,7 +80,8 @@ def claim_next_run(session: Session, device: OneDevice | None = None) -> HeldRun
         "phase_message": "The training process starts.",
         "failure": None,
     }
-    while (claimed := claim_next(session, owner_name(), device, starting)) is not None:
+    free = (device, starting, count_free)
+    while (claimed := claim_next(session, owner_name(), *free)) is not None:
         run = repository.lock_held(session, *claimed)
         try:
             recipe = Recipe.model_validate(run.recipe)
@@ -106,6 +112,26 @@ def look(session: Session, held: HeldRun) -> Wishes:
 def beat(session: Session, held: HeldRun) -> None:
     """Hold the run for another lease."""
     extend(session, Run, held.id, held.fence)
+
+
+def note_devices(session: Session, held: HeldRun, devices: Sequence[OneDevice]) -> None:
+    """Write down that a run that was claimed on the first of several devices has them all.
+
+    Each counts as a device that whoever asked for the run has from now on.
+
+    Raises:
+        LostLeaseError: if it is not ours.
+    """
+    run = repository.lock_held(session, held.id, held.fence)
+    first, *further = devices
+    told = {**first.as_json(), "further": [one.device.model_dump() for one in further]}
+    message = f"It learns on {len(devices)} devices at once."
+    repository.write(
+        session,
+        *(held.id, held.fence, {"device": told}),
+        [("log", {"level": "info", "message": message})],
+    )
+    use_further(session, run, len(further))
 
 
 def write_batch(session: Session, held: HeldRun, batch: Batch) -> None:

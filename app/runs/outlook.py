@@ -5,7 +5,7 @@ read from here. What earlier runs on the same base model took counts more than a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -16,6 +16,7 @@ from app.jobs import RUNS_QUEUE
 from app.runs import repository
 from app.runs.costs.work import Work
 from app.runs.estimates import expected_seconds, tokens_of
+from app.runs.methods import METHODS
 from app.runs.objectives import OBJECTIVES, Objective
 from app.runs.planner import Plan, plan
 from app.runs.recipe import FittedSettings, Recipe
@@ -36,11 +37,15 @@ class DevicePlan:
     Attributes:
         name: the device for people; empty if no worker is there, so it is anybody's guess.
         host: the machine that it is in.
+        count: how many of them the machine has.
+        divided: the same with the base model divided over all of them, where there are several.
     """
 
     name: str
     host: str
     plan: Plan
+    count: int = 1
+    divided: Plan | None = None
 
     @property
     def is_there(self) -> bool:
@@ -102,13 +107,33 @@ def run_outlook(
     objective: Objective,
     train_count: int,
     held_out: int,
+    devices: int = 1,
 ) -> Outlook:
-    """Say what a run would take, judged by the length of the project's first examples."""
+    """Say what a run would take, judged by the length of the project's first examples.
+
+    Args:
+        session: only reads.
+        model: the base model.
+        project_id: the project.
+        recipe: what is chosen.
+        objective: what is learned.
+        train_count: examples to learn from.
+        held_out: examples that are not learned from.
+        devices: on how many of one machine it may learn, where there are as many.
+    """
     shape = shape_from_facts(model.facts) or TransformerShape.usual_for(0)
     lengths = repository.lengths(session, project_id)
     work = work_of(recipe, objective, lengths, train_count, held_out)
     past = repository.past_results(session, model.id)
-    return _outlook(shape, work, devices_now(session), past)
+    there = devices_now(session)
+    alone = _outlook(shape, work, there, past)
+    if devices == 1:
+        return alone
+    divides = getattr(recipe, "divides_model", False)
+    together = _outlook(shape, work, there, (), at_once=devices, divides=divides)
+    # What earlier runs took says more than arithmetic, and several devices are the faster by it.
+    gain = together.seconds / alone.best.plan.seconds
+    return replace(together, seconds=alone.seconds * gain)
 
 
 def work_of(
@@ -149,13 +174,29 @@ def _outlook(
     work: Work,
     devices: Sequence[DeviceFacts],
     past: Sequence[dict[str, Any]],
+    *,
+    at_once: int = 1,
+    divides: bool = False,
 ) -> Outlook:
     plans = tuple(
-        DevicePlan(device.name, device.host, plan(shape, work, device)) for device in devices
+        _device_plan(shape, work, device, at_once, divides=divides) for device in devices
     ) or (DevicePlan("", "", plan(shape, work)),)
     tokens = work.row_tokens * work.examples * work.epochs
     seconds = expected_seconds(tokens, past, _best(plans).plan.seconds, work.evaluations)
     return Outlook(plans, seconds)
+
+
+def _device_plan(
+    shape: TransformerShape, work: Work, device: DeviceFacts, at_once: int, *, divides: bool
+) -> DevicePlan:
+    count = min(at_once, device.count)
+    own = work.share(count)
+    found = plan(shape, replace(own, divided_over=count) if divides else own, device)
+    divided = None
+    if device.count > 1 and METHODS[work.method].base_stays_frozen:
+        among_all = replace(work.share(device.count), divided_over=device.count)
+        divided = plan(shape, among_all, device)
+    return DevicePlan(device.name, device.host, found, device.count, divided)
 
 
 def _best(devices: Sequence[DevicePlan]) -> DevicePlan:

@@ -85,7 +85,8 @@ def usable_bytes(device: DeviceFacts | None) -> float | None:
     """Return what a training can count on: of a card its own memory, else the machine's."""
     if device is None:
         return None
-    memory = device.memory_bytes if device.kind == DeviceKind.CUDA else device.ram_bytes
+    is_whole = device.kind == DeviceKind.CPU and device.count == 1
+    memory = device.ram_bytes if is_whole else device.memory_bytes
     memory = memory or device.memory_bytes
     return None if memory is None else memory * _USABLE_SHARE
 

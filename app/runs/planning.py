@@ -14,12 +14,13 @@ from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Objective
-from app.runs.outlook import Outlook, run_outlook
+from app.runs.outlook import Outlook, devices_now, run_outlook
 from app.runs.proposals import Offer, propose
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
 from app.runs.recipe_facts import objective_of
 from app.runs.service import find_base_model, settings_for
 from app.runs.setting import NO, YES, Setting, SettingValue
+from app.runs.several_devices import counts_on_offer, read_devices, words_for
 from app.runs.tables import Run
 
 _LARGEST_VERSION: Final = 2**31 - 1
@@ -78,6 +79,37 @@ def _preset_plan(
         session, model, project_id, settings, offer.objective, train_count, offer.held_out
     )
     return PresetPlan(preset, settings, settings.updates(train_count), outlook)
+
+
+@dataclass(frozen=True)
+class DeviceOffer:
+    """On how many devices a training may learn.
+
+    Attributes:
+        name: how many of what, for people.
+        title: what they are called together.
+        seconds: how long it takes if all of them are free.
+    """
+
+    count: int
+    name: str
+    title: str
+    seconds: float
+
+
+def device_offers(
+    session: Session, model: BaseModel, project_id: str, offer: Offer, plan: PresetPlan
+) -> list[DeviceOffer]:
+    """Return what can be chosen; nothing where no machine has more than one device."""
+    there = devices_now(session)
+    words = words_for([facts.kind for facts in there if facts.count > 1])
+    train_count = max(1, offer.usable - offer.held_out)
+    counts = (offer.objective, train_count, offer.held_out)
+    work = (session, model, project_id, plan.settings, *counts)
+    return [
+        DeviceOffer(count, words.count(count), words.title, run_outlook(*work, count).seconds)
+        for count in counts_on_offer(there)
+    ]
 
 
 def characters_at_once(session: Session, project: Project) -> int:
@@ -187,6 +219,7 @@ def read_choices(typed: dict[str, str]) -> RecipeChoices:
             "method": method,
             "method_settings": _read_method_settings(typed, method),
             "start_from": _read_start(typed),
+            "devices": read_devices(typed),
         }
     )
 
@@ -233,6 +266,8 @@ def typed_like(run: Run, usual: FittedSettings) -> dict[str, str]:
         typed |= {"goal": OBJECTIVES[objective].goal, "objective": objective}
     if recipe.get("continues_from"):
         typed["start_from"] = str(recipe["continues_from"]["version"])
+    if recipe.get("devices", 1) > 1:
+        typed["devices"] = str(recipe["devices"])
     for name in (choice.name for choice in CHOICES):
         value = recipe.get(name, rules[name])
         if value != rules[name]:

@@ -21,6 +21,7 @@ RECIPE_VERSION: Final = 2
 RECIPE_FILE: Final = "recipe.json"
 START_FOLDER: Final = "start"
 USUAL_EVALUATIONS: Final = 5
+MOST_DEVICES: Final = 16
 
 
 class Preset(StrEnum):
@@ -83,6 +84,13 @@ class Recipe(BaseModel):
     epochs: int = Field(ge=1, le=100)
     """Whole passes over all training examples."""
     examples_per_update: int = Field(ge=1, le=512)
+    devices: int = Field(default=1, ge=1, le=MOST_DEVICES)
+    """On how many devices of one machine it may learn at once; with fewer free ones, on those.
+
+    What is learned does not depend on it, but for the rounding of sums.
+    """
+    divides_model: bool = False
+    """Whether the base model's layers are divided over the devices, for it fits on none alone."""
     tokens_per_micro_batch: int = Field(default=4096, ge=64, le=1_048_576)
     """Most tokens, padding included, that go through the model at once."""
     max_tokens_per_example: int = Field(ge=32, le=1_048_576)
@@ -115,6 +123,18 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"{METHODS[self.method].title} does not learn on a base model in "
                 f"{self.quantization} form."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_division(self) -> Self:
+        is_possible = (
+            METHODS[self.method].base_stays_frozen and self.quantization is Quantization.NONE
+        )
+        if self.divides_model and not is_possible:
+            raise ValueError(
+                f"{METHODS[self.method].title} does not go with a base model that is divided over "
+                "several devices."
             )
         return self
 
@@ -181,6 +201,7 @@ class RecipeChoices(BaseModel):
     max_tokens_per_example: int | None = Field(default=None, ge=32, le=131_072)
     evaluations: int | None = Field(default=None, ge=1, le=100)
     patience: int | None = Field(default=None, ge=0, le=100)
+    devices: int | None = Field(default=None, ge=1, le=MOST_DEVICES)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")

@@ -135,14 +135,14 @@ def lengths(session: Session, project_id: str, sample: int = 1000) -> Lengths:
 
 
 def past_results(session: Session, base_model_id: str, limit: int = 20) -> list[dict[str, Any]]:
-    """Return what the newest successful runs on a base model measured."""
+    """Return what the newest successful runs on a base model measured, on one device each."""
     found = session.scalars(
         select(Run.result)
         .where(Run.base_model_id == base_model_id, Run.status == RunStatus.SUCCEEDED)
         .order_by(Run.finished_at.desc())
         .limit(limit)
     )
-    return [result for result in found if result]
+    return [result for result in found if result and result.get("devices", 1) == 1]
 
 
 def metrics(session: Session, run_id: str, names: Sequence[str]) -> list[tuple[int, str, float]]:

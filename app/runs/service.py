@@ -41,6 +41,7 @@ from app.runs.recipe import (
     fit_settings,
     up_to_date,
 )
+from app.runs.several_devices import divided_if_needed
 from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.storage.durable import write_atomically
@@ -198,6 +199,7 @@ def start_run(
         project = hold_still(session, project.id)
         choices = _choices_like(session, project.id, choices, frozen.continues_from)
         recipe = make_recipe(base_model, preset, choices, snapshot, frozen.continues_from)
+        recipe = divided_if_needed(session, base_model, project.id, recipe, snapshot)
         storage.require_room(_room_for(recipe, base_model))
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
         _queue(session, run, project, recipe, base_model, snapshot)
@@ -279,11 +281,13 @@ def _queue(
         recipe.objective,
         snapshot.train_count,
         snapshot.validation_count,
+        recipe.devices,
     )
     run.expected_seconds = outlook.seconds
     run.promise = outlook.as_promise()
     needs = needs_of(recipe)
     run.needs_kind, run.needs_memory_bytes = needs.kind, needs.memory_bytes
+    run.needs_devices = needs.devices
     line_up(session, run)
     repository.add(session, run)
     repository.add_event(session, run, "status", {"status": RunStatus.QUEUED})

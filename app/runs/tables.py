@@ -61,8 +61,14 @@ class Run(LeaseMixin, Base):
     """The only kind of device that can train it; None if any can."""
     needs_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """Of how much device memory even its smallest form has need; None if nobody knows."""
+    needs_devices: Mapped[int] = mapped_column(default=1, server_default="1")
+    """On how many devices of one machine at least: more than one if it fits on none alone."""
     device: Mapped[JsonObject | None] = mapped_column(JsonColumn)
-    """On what it is trained, or was last: host, kind, id, name, memory_bytes."""
+    """On what it is trained, or was last: host, kind, host_devices, id, name, memory_bytes.
+
+    Where it is trained on several devices of the host: also further, each with id, name,
+    memory_bytes.
+    """
 
     cancel_requested_at: Mapped[datetime | None]
     pause_requested_at: Mapped[datetime | None]

@@ -28,7 +28,8 @@ from app.runs.sentences import (
     phase_words,
     training_only_sentence,
 )
-from app.runs.status import FINAL, RunStatus
+from app.runs.several_devices import devices_sentence
+from app.runs.status import ACTIVE, FINAL, RunStatus
 from app.runs.steering import can_finish, can_pause
 from app.runs.tables import Run
 from app.runs.watching.repository import RunState
@@ -134,6 +135,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "objective": OBJECTIVES[objective_of(run)],
         "ending_sentence": ending_sentence(result, patience),
         "lineage_sentence": lineage_sentence(start),
+        "devices_sentence": devices_sentence(run.recipe, run.device) if status in ACTIVE else "",
         "against_start_sentence": against_start_sentence(
             start, result.get("loss_at_start"), result.get("loss_after")
         ),

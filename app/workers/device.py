@@ -25,7 +25,7 @@ class Device(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    """What CUDA_VISIBLE_DEVICES takes for it; "cpu" for the processor."""
+    """What CUDA_VISIBLE_DEVICES takes for it; "cpu" for the processor, "cpu-1" for a part of it."""
     name: str
     memory_bytes: int | None = None
     """All the memory it has; None where nobody says."""
@@ -60,17 +60,27 @@ class DeviceFacts(BaseModel):
         return f"{self.count} × {names}" if self.count > 1 else names
 
     def each(self) -> list["OneDevice"]:
-        return [OneDevice(self.host, self.kind, device) for device in self.devices]
+        return [OneDevice(self.host, self.kind, device, self.count) for device in self.devices]
 
 
 @dataclass(frozen=True)
 class OneDevice:
-    """A device of a host, as the run that it trains remembers it."""
+    """A device of a host, as the run that it trains remembers it.
+
+    Attributes:
+        host_devices: how many its host has.
+    """
 
     host: str
     kind: DeviceKind
     device: Device
+    host_devices: int = 1
 
     def as_json(self) -> dict[str, Any]:
-        """Return host, kind, id, name and memory_bytes."""
-        return {"host": self.host, "kind": self.kind.value, **self.device.model_dump()}
+        """Return host, kind, host_devices, id, name and memory_bytes."""
+        return {
+            "host": self.host,
+            "kind": self.kind.value,
+            "host_devices": self.host_devices,
+            **self.device.model_dump(),
+        }

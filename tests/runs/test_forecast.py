@@ -1,5 +1,8 @@
 """When waiting runs will start: the queue, played forward."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from app.runs.queue.forecast import People, Start, forecast
@@ -7,7 +10,7 @@ from app.runs.queue.limits import WEEK_SECONDS, Hold, Limit, Limits, Use, hold_o
 from app.runs.queue.needs import Needs
 from app.runs.queue.places import places
 from app.runs.queue.repository import QueueEntry
-from app.workers.device import DeviceKind
+from app.workers.device import DeviceFacts, DeviceKind
 from tests.support.devices import GIGABYTE, ONE_CPU, cards
 
 
@@ -48,6 +51,33 @@ def test_several_devices_share_the_queue() -> None:
         "d": 60,
         "e": 100,
     }
+
+
+def test_a_run_on_several_devices_frees_them_together() -> None:
+    wide = replace(in_work("a", 40), device=_has(cards(3), 2))
+    entries = [wide, replace(waiting("b", 60), devices=3), waiting("c", 10), waiting("d", 10)]
+    starts = forecast(entries, [cards(3)])
+    # “b” begins on the only one that is free, instead of waiting for others.
+    assert {name: start.seconds for name, start in starts.items()} == {"b": 0, "c": 40, "d": 40}
+    entries = [replace(waiting("b", 60), devices=3), waiting("c", 10)]
+    assert forecast(entries, [cards(3)])["c"].seconds == 60
+
+
+def test_what_must_have_several_devices_is_not_overtaken_on_its_machine() -> None:
+    divided = replace(waiting("b", 60, needs=Needs(devices=2)), devices=2)
+    entries = [replace(in_work("a", 40), device=_has(cards(2), 1)), divided, waiting("c", 10)]
+    starts = forecast(entries, [cards(2)])
+    assert {name: start.seconds for name, start in starts.items()} == {"b": 40, "c": 100}
+    # A machine that could not train it anyway passes it over.
+    starts = forecast(entries, [cards(2), ONE_CPU])
+    assert {name: start.seconds for name, start in starts.items()} == {"b": 40, "c": 0}
+    place = places([divided], ["b"], [ONE_CPU])["b"]
+    assert place.lacks == Needs(devices=2)
+
+
+def _has(facts: DeviceFacts, count: int) -> dict[str, Any]:
+    first, *further = facts.each()[:count]
+    return first.as_json() | {"further": [one.device.model_dump() for one in further]}
 
 
 def test_a_device_passes_over_what_it_cannot_train() -> None:

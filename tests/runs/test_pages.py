@@ -1,5 +1,7 @@
 """The pages of training, as people use them."""
 
+import re
+
 import pytest
 
 from app.datasets.service import add_examples
@@ -11,7 +13,7 @@ from app.runs.tables import RunMetric, RunSample
 from app.workers.device import Device, DeviceFacts, DeviceKind
 from app.workers.repository import report
 from app.workers.tables import Worker
-from tests.support.devices import ONE_CPU
+from tests.support.devices import ONE_CPU, cards
 from tests.support.runs import examples, get_run
 from tests.support.web import OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
@@ -63,6 +65,38 @@ class TestTrainingPage:
         assert run.promise["memory_bytes"] > 10**8
         assert run.promise["device"] == "A small machine"
         assert run.promise["full_memory_bytes"] > run.promise["memory_bytes"]
+
+    def test_where_a_machine_has_several_devices_a_training_may_have_them(
+        self, web: Web, project: Project
+    ) -> None:
+        address = f"/projects/{project.id}/training"
+        assert 'name="devices"' not in web.client_for(OWNER).page(address)
+        with web.transaction() as session:
+            report(session, "there:1/runs", RUNS_QUEUE, cards(6))
+        text = web.client_for(OWNER).page(address)
+        assert "Graphics cards" in text
+        times = re.findall(r">((?:Up to )?\d graphics cards?), takes ([^<]+)<", text)
+        assert [name for name, _ in times] == [
+            *("1 graphics card", "Up to 2 graphics cards"),
+            *("Up to 4 graphics cards", "Up to 6 graphics cards"),
+        ]
+        run_id = start(web, project, devices="4")
+        assert get_run(web.engine, run_id).recipe["devices"] == 4
+        again = web.client_for(OWNER).submit(f"/projects/{project.id}/runs/{run_id}/again", {})
+        copied = str(again.headers["location"]).rpartition("/")[2]
+        assert get_run(web.engine, copied).recipe["devices"] == 4
+
+    def test_a_number_of_devices_that_nobody_has_is_refused(
+        self, web: Web, project: Project
+    ) -> None:
+        with web.transaction() as session:
+            report(session, "there:1/runs", RUNS_QUEUE, cards(2))
+        for typed in ("0", "17", "two", "-1"):
+            answer = web.client_for(OWNER).submit(
+                f"/projects/{project.id}/training", {"devices": typed}
+            )
+            assert answer.status_code == 422
+            assert "a number from 1 to 16" in answer.text
 
     def test_it_says_what_is_missing(self, web: Web) -> None:
         project = web.project()

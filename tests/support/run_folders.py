@@ -74,6 +74,7 @@ def start_child(
     *,
     finishes: bool = False,
     largest_file: int | None = None,
+    devices: int = 1,
     **environment: str,
 ) -> subprocess.Popen[str]:
     """Start the real training process; its standard output is the stream of events."""
@@ -87,6 +88,7 @@ def start_child(
             *(sys.executable, "-m", "worker.training.main"),
             *("--run-folder", str(run_folder), "--fence", str(fence)),
             *(["--finish"] if finishes else []),
+            *(["--further-device=cpu"] * (devices - 1)),
         ],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
@@ -103,11 +105,17 @@ def run_child(
     *,
     finishes: bool = False,
     largest_file: int | None = None,
+    devices: int = 1,
     **environment: str,
 ) -> tuple[int, list[JsonObject], str]:
     """Run the child to its end; return its exit code, its events and its standard error."""
     with start_child(
-        run_folder, fence, finishes=finishes, largest_file=largest_file, **environment
+        run_folder,
+        fence,
+        finishes=finishes,
+        largest_file=largest_file,
+        devices=devices,
+        **environment,
     ) as child:
         output, errors = child.communicate(timeout=240)
     return child.returncode, [json.loads(line) for line in output.splitlines()], errors

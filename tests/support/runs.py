@@ -34,6 +34,7 @@ RECIPE_OF_NOTHING: Final = Recipe(
     examples_per_update=8,
     max_tokens_per_example=64,
 )
+NO_CHOICES: Final = RecipeChoices()
 
 
 def examples(count: int) -> list[NewExample]:
@@ -59,7 +60,11 @@ def project_with_examples(session: Session, storage: Storage, count: int = 30) -
 
 
 def queue_run(
-    engine: Engine, storage: Storage, project_id: str, script: dict[str, Any] | None = None
+    engine: Engine,
+    storage: Storage,
+    project_id: str,
+    script: dict[str, Any] | None = None,
+    choices: RecipeChoices = NO_CHOICES,
 ) -> str:
     """Queue a run of the quick preset; `script` tells the scripted child what to do."""
     with transaction(engine) as session:
@@ -67,7 +72,7 @@ def queue_run(
         model = session.get(BaseModel, "starter")
         assert project is not None
         assert model is not None
-        run = start_run(session, storage, project, model, Preset.QUICK, RecipeChoices(), None)
+        run = start_run(session, storage, project, model, Preset.QUICK, choices, None)
         write_script(storage, run.id, script or {})
     return run.id
 

@@ -221,6 +221,7 @@ if __name__ == "__main__":
     parser.add_argument("--fence", type=int)
     parser.add_argument("--finish", action="store_true")
     parser.add_argument("--spare", action="store_true")
+    parser.add_argument("--further-device", action="append")
     arguments = parser.parse_args()
     given = Order(arguments.run_folder, arguments.fence, arguments.finish)
     order = wait_for_order() if arguments.spare else given

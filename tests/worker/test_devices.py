@@ -8,10 +8,12 @@ from sqlalchemy import Engine
 
 from app.database.session import transaction
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE
+from app.settings import get_settings
 from app.storage.folders import Storage
 from app.workers.device import DeviceKind
 from app.workers.repository import devices_there, report
 from worker import devices
+from worker.free_memory import total_ram_bytes
 
 _CARDS = """\
 GPU-aaaa-1, NVIDIA A, 81559
@@ -89,3 +91,14 @@ def test_what_is_announced_is_what_others_read(engine: Engine, storage: Storage)
 def test_a_damaged_note_of_a_trial_is_passed_over(storage: Storage) -> None:
     devices.measurements_file(storage).write_text("[half")
     assert devices.describe(storage).measured == {}
+
+
+def test_a_large_processor_is_divided_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("TAILOR_PROCESSOR_PARTS", "3")
+    get_settings.cache_clear()
+    kind, found = devices.visible_devices()
+    get_settings.cache_clear()
+    assert kind == DeviceKind.CPU
+    assert [part.id for part in found] == ["cpu-1", "cpu-2", "cpu-3"]
+    assert sum(part.memory_bytes or 0 for part in found) <= total_ram_bytes()

@@ -78,6 +78,10 @@ class CheckpointFolder:
         for leftover in self.folder.glob(".tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
+    def temporary(self, name: str) -> Path:
+        """Return a place for what nobody needs after this process; the next holder sweeps it."""
+        return self.folder / f".tmp-{name}-{self._fence}"
+
     def save(
         self, step: int, tensors: dict[str, Tensors], state: dict[str, Any], best_step: int | None
     ) -> Published:
@@ -90,7 +94,7 @@ class CheckpointFolder:
         contents = {f"{name}.safetensors": save(part) for name, part in tensors.items()}
         contents[_STATE] = json.dumps(state).encode()
         self._require_room(2 * sum(len(content) for content in contents.values()))
-        temporary = self.folder / f".tmp-{step}-{self._fence}"
+        temporary = self.temporary(str(step))
         try:
             manifest_sha256 = self._write(temporary, contents, step, best_step)
         except OSError:

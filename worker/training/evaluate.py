@@ -18,6 +18,7 @@ from worker.training.measured import Measured
 from worker.training.memory import MemoryBudget
 from worker.training.objectives.kinds import Kinds
 from worker.training.objectives.objective import Objective
+from worker.training.team.team import ALONE, Team
 from worker.training.tokens import TokenTables
 
 _SAMPLE_COUNT: Final = 3
@@ -109,6 +110,7 @@ class Evaluator:
                     cache=self._learner.new_cache(),
                     most_tokens=sample.most_tokens,
                     deadline=_share_of(deadline, to_come=len(self.samples) - place),
+                    team=self._objective.team,
                 )
                 for place, sample in enumerate(self.samples)
             ]
@@ -200,6 +202,7 @@ def answer(
     cache: DynamicCache | None = None,
     most_tokens: int = _LEAST_ANSWER_TOKENS,
     deadline: float = math.inf,
+    team: Team = ALONE,
 ) -> str:
     """Return the model's most likely answer, word by word, without any chance in it.
 
@@ -211,12 +214,16 @@ def answer(
         cache: what the model remembers before it reads the question, such as virtual tokens.
         most_tokens: after so many tokens the answer is cut off, and three dots say so.
         deadline: the same at this moment of the monotonic clock, in seconds.
+        team: who else answers the same, of a model that may be divided among them.
     """
     given: list[int] = []
     device = next(model.parameters()).device
     ids = torch.tensor([prompt_ids], device=device)
     ended = False
-    while not ended and len(given) < most_tokens and time.monotonic() < deadline:
+    # Clocks differ, so the lead's says how long an answer may take.
+    while team.lead_says(
+        here=not ended and len(given) < most_tokens and time.monotonic() < deadline
+    ):
         check_stop()
         output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         token = int(output.logits[0, -1].argmax())

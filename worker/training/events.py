@@ -6,6 +6,7 @@ or in C, can never spoil the stream; whatever prints lands on standard error ins
 
 import json
 import os
+import threading
 from typing import IO, Any, Protocol
 
 
@@ -20,6 +21,8 @@ class EventWriter:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        # Threads speak too: those that watch over the other processes of a team.
+        self._lock = threading.Lock()
 
     @classmethod
     def on_standard_output(cls) -> "EventWriter":
@@ -34,5 +37,7 @@ class EventWriter:
         Raises:
             BrokenPipeError: if nobody listens any more; the run belongs to someone else then.
         """
-        self._stream.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
-        self._stream.flush()
+        line = json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n"
+        with self._lock:
+            self._stream.write(line)
+            self._stream.flush()

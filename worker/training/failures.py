@@ -211,6 +211,25 @@ def memory_in_pieces(details: str) -> TrainingFailureError:
     )
 
 
+def cannot_be_divided(name: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "cannot_be_divided",
+        f"{name} cannot be divided over several devices: its files do not say what its layers are.",
+        "Choose another base model, or one that fits on one device.",
+    )
+
+
+def team_fell_apart(details: str) -> TrainingFailureError:
+    return TrainingFailureError(
+        "team_fell_apart",
+        "The processes that trained together lost touch with each other.",
+        "Try again. If it happens again, train on one device, and show the details to the person "
+        "who runs Tailor.",
+        details=details,
+        permanent=False,
+    )
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY_MARKS)

@@ -12,6 +12,7 @@ from worker.training import failures
 from worker.training.model import check_base_model, load_base
 from worker.training.objectives.objective import Objective
 from worker.training.precision import Numbers
+from worker.training.team.divided import divide_layers
 
 
 def load_learner(
@@ -19,19 +20,36 @@ def load_learner(
 ) -> Learner:
     """Load the base, frozen, and make ready what learns: by the method, and for the objective.
 
+    In a divided team the model lies in the host's memory until each process has taken its part.
+
     Raises:
         TrainingFailureError: if method, objective and base model do not go together.
     """
+    if objective.team.mesh is None:
+        return _loaded(recipe, numbers, objective, total_steps, numbers.device)
+    with objective.team.in_turn():
+        learner = _loaded(recipe, numbers, objective, total_steps, torch.device("cpu"))
+        divide_layers(learner, numbers.device, objective.team.mesh, recipe.base_model_name)
+    return learner
+
+
+def _loaded(
+    recipe: Recipe,
+    numbers: Numbers,
+    objective: Objective,
+    total_steps: int,
+    device: torch.device,
+) -> Learner:
     if recipe.quantization is not Quantization.NONE:
         raise failures.quantization_missing()
     method = METHODS[recipe.method]
     dtype = torch.float32 if method.needs_float32 else numbers.dtype
-    base = load_base(recipe, dtype, numbers.device)
+    base = load_base(recipe, dtype, device)
 
     def load_again() -> PreTrainedModel:
         # Hours may have passed: what lies there now must be what was loaded then.
         check_base_model(recipe, lambda: None)
-        return load_base(recipe, dtype, numbers.device)
+        return load_base(recipe, dtype, device)
 
     objective.attach(base)
     if objective.kinds and method.family is not Family.LAYERS:

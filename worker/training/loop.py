@@ -14,7 +14,7 @@ from app.runs.recipe import Recipe
 from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import plan_epoch
 from worker.training.chat_templates import ChatFormat
-from worker.training.checkpoints import CheckpointFolder
+from worker.training.checkpoints import Checkpoint, CheckpointFolder
 from worker.training.ending import early_end
 from worker.training.evaluate import Evaluator, sample_questions
 from worker.training.events import EventSink
@@ -22,7 +22,7 @@ from worker.training.examples import check_data, data_file, read_examples
 from worker.training.gradients import add_up_gradients
 from worker.training.learner import load_learner
 from worker.training.lora_layers import speed_up
-from worker.training.memory import MemoryBudget
+from worker.training.memory import MemoryBudget, Ways
 from worker.training.model import (
     base_sha256,
     check_base_model,
@@ -33,23 +33,33 @@ from worker.training.objectives.objective import Surroundings
 from worker.training.plan import TrainingPlan
 from worker.training.precision import NOTEBOOK, Numbers, choose_device
 from worker.training.progress import RunState
-from worker.training.recall import Recaller
+from worker.training.recall import Recall, Recaller
 from worker.training.recompute import trial, way_to_recompute
 from worker.training.reports import Reports
 from worker.training.result import save_adapter
 from worker.training.start import wear_start
 from worker.training.stopping import StopFlag, StoppedError
+from worker.training.team.members import Members
+from worker.training.team.team import ALONE, Team, join
 from worker.training.tokens import prepare_tokens
 
 
 class TrainingRun:
-    """One run of a recipe, in one process."""
+    """One run of a recipe: in this process alone, or as the lead of a team of processes."""
 
-    def __init__(self, run_folder: Path, fence: int, events: EventSink, stop: StopFlag) -> None:
-        self.run_folder = run_folder
-        self.fence = fence
+    def __init__(
+        self,
+        run_folder: Path,
+        fence: int,
+        events: EventSink,
+        stop: StopFlag,
+        members: Members | None = None,
+    ) -> None:
+        self.run_folder, self.fence = run_folder, fence
         self.reports = Reports(events)
-        self.stop = stop
+        self.stop, self.members = stop, members
+        self.team: Team = ALONE
+        self.finishes = False
         self.recipe = Recipe.read(run_folder)
         self.state = RunState()
         self.checkpoints = CheckpointFolder(run_folder, fence)
@@ -57,17 +67,11 @@ class TrainingRun:
 
     def setup(self) -> None:
         """Bring everything to where the last checkpoint left it, or to the beginning."""
-        self.checkpoints.take_over()
-        check_data(self.run_folder, self.recipe)
-        check_base_model(self.recipe, self._check_stop)
+        self.check_inputs()
         self._setup_data()
         self.reports.phase("loading_model", f"Loading {self.recipe.base_model_name}")
-        checkpoint = resume.find_resumable(
-            self.checkpoints, self.reports, finishes=self.stop.finishes
-        )
-        self.numbers = resume.numbers_of(checkpoint) or Numbers.choose(
-            self.run_folder.parent / NOTEBOOK
-        )
+        checkpoint = self.find_beginning()
+        self.objective.team = self.team
         self.numbers.apply()
         self._setup_model()
         random_state.seed_everything(self.recipe.seed)
@@ -84,6 +88,7 @@ class TrainingRun:
     def train(self) -> None:
         """Go through all updates of all epochs."""
         recipe, state, table = self.recipe, self.state, self.tables.train
+        self._heed_people()
         self._measure_base()
         self.reports.phase("training", "Learning from your examples")
         last_save = time.monotonic()
@@ -93,7 +98,7 @@ class TrainingRun:
             )
             while state.updates_done < len(updates):
                 self._evaluate_if_due()
-                self._check_stop()
+                self._heed_people()
                 if self._early_end():
                     break
                 if time.monotonic() - last_save > recipe.seconds_between_checkpoints:
@@ -106,8 +111,8 @@ class TrainingRun:
         self._finish_learning()
 
     def _early_end(self) -> Ending | None:
-        total, patience = self.plan.total_steps, self.recipe.patience
-        return early_end(self.state, total, patience, finishes=self.stop.finishes)
+        bounds = (self.plan.total_steps, self.recipe.patience)
+        return early_end(self.state, *bounds, finishes=self.finishes)
 
     def _finish_learning(self) -> None:
         """Measure the last state too, so that the best of all can be kept."""
@@ -121,6 +126,7 @@ class TrainingRun:
         """One optimizer update: the mean loss over these examples."""
         started = time.perf_counter()
         step = self.state.step + 1
+        self.team.draw_apart(self.recipe.seed, step)
         rate = self.plan.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
@@ -150,6 +156,8 @@ class TrainingRun:
         added_up = add_up_gradients(
             self.objective, self.tables.train, rows, most_tokens, before_each=self.budget.look
         )
+        self.team.sum_gradients(self.weights.values())
+        # What the method asks for besides is the same for all, so nobody adds it up.
         self.learner.regularise()
         return added_up
 
@@ -192,18 +200,26 @@ class TrainingRun:
         if state.best_step is not None and state.best_step != state.step:
             self._go_back_to(state.best_step)
         self.reports.phase("evaluating", "Asking a few of its own examples again")
-        recall = Recaller(
-            self.learner, self.objective, self.tables.train, self.budget, self._check_stop
-        ).measure(self.run_folder, self.recipe.max_tokens_per_example)
-        self.reports.phase("saving", "Saving what was learned")
+        recall = _recaller_of(self).measure(self.run_folder, self.recipe.max_tokens_per_example)
         if base_sha256(self.model) != self.base_before:
             raise RuntimeError("the base model's weights changed during the training")
+        self.hand_over(recall)
+
+    def hand_over(self, recall: Recall | None) -> None:
+        """Write the adapter, and say what came of the run."""
+        state, device = self.state, self.numbers.device
+        self.reports.phase("saving", "Saving what was learned")
         saved = save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
         ending, kinds = self._early_end() or Ending.PLANNED, self.objective.kinds
-        device = self.numbers.device
         self.reports.result(saved, self.tables, self.plan, state, device, kinds, ending, recall)
 
     # The parts of the steps above, in the order in which they are needed.
+
+    def check_inputs(self) -> None:
+        """Take the run over, and refuse examples and base models other than the recipe's."""
+        self.checkpoints.take_over()
+        check_data(self.run_folder, self.recipe)
+        check_base_model(self.recipe, self.check_stop)
 
     def _setup_data(self) -> None:
         """Turn the examples into tokens, or find them done."""
@@ -216,13 +232,27 @@ class TrainingRun:
             self.objective.encoder,
             recipe.max_tokens_per_example,
             recipe.snapshot_sha256,
-            self._check_stop,
+            self.check_stop,
             self.reports.share,
         )
         train, held_out = self.tables.train, self.tables.validation
         if len(train) == 0:
             raise failures.no_usable_examples(train.counts.examples_left_out)
         self.plan = TrainingPlan.for_rows(recipe, len(train), len(held_out))
+
+    def find_beginning(self) -> Checkpoint | None:
+        """Choose where to go on and with which numbers, and have others begin there, too."""
+        checkpoint = resume.find_resumable(
+            self.checkpoints, self.reports, finishes=self.stop.finishes
+        )
+        notebook = self.run_folder.parent / NOTEBOOK
+        self.numbers = resume.numbers_of(checkpoint) or Numbers.choose(notebook)
+        if self.members is not None:
+            place, divides = self.checkpoints.temporary("team"), self.recipe.divides_model
+            self.members.call(place, checkpoint.step if checkpoint else None, self.numbers)
+            self.team = join(0, self.members.team_size, place, divides=divides)
+            self.reports.devices = self.team.size
+        return checkpoint
 
     def _setup_model(self) -> None:
         """Load the base, frozen, and make ready what is to be trained of it."""
@@ -231,52 +261,19 @@ class TrainingRun:
         wear_start(self.learner, recipe, self.run_folder)
         self.model, self.weights = self.learner.model, self.learner.weights
         speed_up(self.model)
-        self.objective.loss.try_packed()
+        if not self.team.is_divided:
+            self.objective.loss.try_packed()
         self.base_before = base_sha256(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.learner.groups(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self.optimizer = _optimizer_of(self)
 
     def _setup_evaluation(self) -> None:
         """Prepare the held-out questions, and how much may be read at once."""
-        recipe, tables = self.recipe, self.tables
-        self.budget = MemoryBudget(
-            recipe.tokens_per_micro_batch,
-            tables.longest,
-            self.state,
-            self.numbers.device,
-            self.reports,
-            self.run_folder,
-            # Transformers lets go of what was put before the text when it calculates twice.
-            recompute=None
-            if self.learner.front is not None
-            else way_to_recompute(self.model, self.objective.loss),
-            probe=trial(self.objective.loss, tables.train.rows_per_item, self.optimizer),
-        )
-        held_out = read_examples(data_file(self.run_folder, "validation"))
-        self.evaluator = Evaluator(
-            self.learner,
-            self.objective,
-            tables,
-            sample_questions(self.objective, held_out, recipe.max_tokens_per_example),
-            self.budget,
-            self._check_stop,
-        )
+        self.budget = _budget_of(self)
+        self.evaluator = _evaluator_of(self)
         if self.objective.asks_base_first:
             self.reports.phase("measuring_base", "Asking the model what it would say now")
         self.model.eval()
-        self.objective.begin(
-            Surroundings(
-                self.run_folder,
-                tables,
-                self.learner.as_base,
-                self.budget.within,
-                self._check_stop,
-            )
-        )
+        self.objective.begin(_surroundings_of(self))
 
     def _measure_base(self) -> None:
         """Find out what the base model does without any training, once."""
@@ -299,19 +296,81 @@ class TrainingRun:
         # What is said of the result must be true of the weights that are handed over.
         self.state.note_best(self.evaluator.measure())
 
-    def _check_stop(self) -> None:
+    def _heed_people(self) -> None:
+        self.check_stop()
+        self.finishes = self.team.lead_says(here=self.stop.finishes)
+
+    def check_stop(self) -> None:
+        """Raise StoppedError if the run was asked to stop."""
         if self.stop.is_up:
             raise StoppedError(self.state.step)
 
 
-def run_training(run_folder: Path, fence: int, events: EventSink, stop: StopFlag) -> None:
-    """Do a whole run.
+def _optimizer_of(run: TrainingRun) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        run.learner.groups(),
+        lr=run.recipe.learning_rate,
+        weight_decay=run.recipe.weight_decay,
+        fused=True,
+    )
+
+
+def _budget_of(run: TrainingRun) -> MemoryBudget:
+    loss, tables = run.objective.loss, run.tables
+    # Transformers lets go of what was put before the text when it calculates twice.
+    can_recompute = run.learner.front is None
+    return MemoryBudget(
+        run.recipe.tokens_per_micro_batch,
+        tables.longest,
+        run.state,
+        run.numbers.device,
+        run.reports,
+        run.run_folder,
+        team=run.team,
+        ways=Ways(
+            recompute=way_to_recompute(run.model, loss) if can_recompute else None,
+            probe=trial(loss, tables.train.rows_per_item, run.optimizer),
+        ),
+    )
+
+
+def _evaluator_of(run: TrainingRun) -> Evaluator:
+    held_out = read_examples(data_file(run.run_folder, "validation"))
+    most_tokens = run.recipe.max_tokens_per_example
+    return Evaluator(
+        run.learner,
+        run.objective,
+        run.tables,
+        sample_questions(run.objective, held_out, most_tokens),
+        run.budget,
+        run.check_stop,
+    )
+
+
+def _surroundings_of(run: TrainingRun) -> Surroundings:
+    return Surroundings(
+        run.run_folder, run.tables, run.learner.as_base, run.budget.within, run.check_stop
+    )
+
+
+def _recaller_of(run: TrainingRun) -> Recaller:
+    return Recaller(run.learner, run.objective, run.tables.train, run.budget, run.check_stop)
+
+
+def run_training(
+    run_folder: Path,
+    fence: int,
+    events: EventSink,
+    stop: StopFlag,
+    members: Members | None = None,
+) -> None:
+    """Do a whole run, with the help of other processes if there are any.
 
     Raises:
         TrainingFailureError: if it cannot go on, with the reason.
         StoppedError: if it was asked to stop; what is done is saved.
     """
-    run = TrainingRun(run_folder, fence, events, stop)
+    run = TrainingRun(run_folder, fence, events, stop, members)
     run.setup()
     try:
         run.train()

@@ -90,6 +90,12 @@ class AnswerLoss:
         chosen: torch.Tensor = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
         return chosen
 
+    def pass_idly(self) -> None:
+        """Go through the model once, and back where something learns, so that nothing changes."""
+        hidden = self._hidden(torch.zeros((1, 2), dtype=torch.long, device=self.device))
+        if hidden.requires_grad:
+            (hidden.sum() * 0.0).backward()
+
     def hidden_at(self, batch: MicroBatch) -> torch.Tensor:
         """Return the last hidden states at the batch's positions: (positions, width)."""
         if self.packed is not None:

@@ -23,6 +23,7 @@ from worker.training.process import (
     stay_offline,
 )
 from worker.training.stopping import StopFlag, StoppedError
+from worker.training.team.members import Members
 
 SUCCEEDED: Final = 0
 FAILED: Final = 3
@@ -35,6 +36,9 @@ def main() -> int:
     parser.add_argument("--run-folder", type=Path)
     parser.add_argument("--fence", type=int)
     parser.add_argument("--finish", action="store_true", help="keep what was learned, and no more")
+    parser.add_argument(
+        "--further-device", action="append", default=[], help="on which another process takes part"
+    )
     parser.add_argument("--spare", action="store_true", help="wait for all these on standard input")
     arguments = parser.parse_args()
     events = EventWriter.on_standard_output()
@@ -45,10 +49,12 @@ def main() -> int:
     if not arguments.spare:
         if arguments.run_folder is None or arguments.fence is None:
             parser.error("--run-folder and --fence, or --spare")
-        return train(Order(arguments.run_folder, arguments.fence, arguments.finish), events)
+        further = tuple(arguments.further_device)
+        order = Order(arguments.run_folder, arguments.fence, arguments.finish, further)
+        return train(order, events)
     _prepare()
-    order = wait_for_order()
-    return train(order, events) if order else SUCCEEDED
+    awaited = wait_for_order()
+    return train(awaited, events) if awaited else SUCCEEDED
 
 
 def _prepare() -> None:
@@ -67,10 +73,14 @@ def train(order: Order, events: EventWriter) -> int:
     stop = StopFlag(finishes=order.finishes)
     stop.listen()
     events.emit("phase", phase="loading_data", message="Reading your examples")
+    run_folder, fence = order.run_folder.resolve(), order.fence
     try:
+        # Before the import below, which takes them as long as it takes this process.
+        further = order.further_devices
+        members = Members(further, run_folder, fence, events) if further else None
         from worker.training.loop import run_training
 
-        run_training(order.run_folder.resolve(), order.fence, events, stop)
+        run_training(run_folder, fence, events, stop, members)
     except StoppedError as stopped:
         events.emit("stopped", step=stopped.step)
         return STOPPED

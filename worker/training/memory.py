@@ -11,7 +11,7 @@ before each micro-batch, because there the kernel gives no error: it ends the pr
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from worker.free_memory import free_ram_bytes, total_ram_bytes
 from worker.memory_notes import MemoryNotes
 from worker.training import failures
 from worker.training.progress import RunState
+from worker.training.team.team import ALONE, ShortElsewhereError, Team
 
 T = TypeVar("T")
 
@@ -53,6 +54,19 @@ class _ShortMemoryError(MemoryError):
     """The memory of the machine is all but used up; the kernel would end the process soon."""
 
 
+@dataclass(frozen=True)
+class Ways:
+    """What a model can do when memory is short.
+
+    Attributes:
+        recompute: makes it keep less; None where it cannot.
+        probe: goes through it, forward and back, with one item whose rows have so many tokens.
+    """
+
+    recompute: Callable[[], None] | None
+    probe: Callable[[int], None] | None
+
+
 class MemoryBudget:
     """How many tokens go through the model at once, and what is done when that was too many.
 
@@ -63,9 +77,8 @@ class MemoryBudget:
         device: where the memory is.
         reports: is told in a sentence what is done from here on.
         run_folder: keeps the rung for an attempt after this one.
-        recompute: makes the model keep less; None where the model cannot.
-        probe: goes through the model, forward and back, with one item whose rows have so many
-            tokens.
+        team: who goes down together; where one process runs short, all begin the work anew.
+        ways: what can be done besides reading less at once.
     """
 
     def __init__(
@@ -77,8 +90,8 @@ class MemoryBudget:
         reports: MemoryReports,
         run_folder: Path,
         *,
-        recompute: Callable[[], None] | None = None,
-        probe: Callable[[int], None] | None = None,
+        team: Team = ALONE,
+        ways: Ways,
     ) -> None:
         self._most_tokens = most_tokens
         self._longest_item = longest_item
@@ -86,10 +99,11 @@ class MemoryBudget:
         self._device = device
         self._reports = reports
         self._folder = run_folder
-        self._recompute = recompute
-        self._probe = probe
+        self._team = team
+        self._recompute = ways.recompute
+        self._probe = ways.probe
         self._halvings = sum(1 for _ in _halvings(most_tokens, longest_item))
-        self._lowest = self._halvings + (recompute is not None)
+        self._lowest = self._halvings + (ways.recompute is not None)
         self._next_look = 0.0
         self._told = ""
         self._begin()
@@ -116,11 +130,19 @@ class MemoryBudget:
         random = self._random_state()
         while True:
             try:
-                return work(self.tokens)
+                result = work(self.tokens)
+                # Nobody goes on while another one has to begin anew.
+                self._team.sum()
             except (RuntimeError, MemoryError) as error:
                 if not failures.is_out_of_memory(error):
                     raise
                 details = str(error)
+                if self._team.is_divided:
+                    raise self._short_in_the_middle(details) from error
+                if not isinstance(error, ShortElsewhereError):
+                    self._team.say_short()
+            else:
+                return result
             # Outside of the handler: what the failed attempt held is free only now.
             give_back()
             if self._state.memory_rung >= self._lowest:
@@ -151,14 +173,26 @@ class MemoryBudget:
         notes = MemoryNotes.read(self._folder)
         self._state.memory_rung = min(self._lowest, max(self._state.memory_rung, notes.rung))
         self._begun_at = self._state.memory_rung
-        replace(notes, rung=self._state.memory_rung, lowest=self._lowest).write(self._folder)
+        self._write_notes(notes)
         self._apply()
 
     def _go_down(self) -> None:
         self._state.memory_rung += 1
-        notes = MemoryNotes.read(self._folder)
-        replace(notes, rung=self._state.memory_rung, lowest=self._lowest).write(self._folder)
+        self._write_notes(MemoryNotes.read(self._folder))
         self._apply()
+
+    def _short_in_the_middle(self, details: str) -> failures.TrainingFailureError:
+        """Leave it to the next attempt: others wait in the middle of a divided layer."""
+        if self._state.memory_rung >= self._lowest:
+            return failures.out_of_memory(details)
+        rung = self._state.memory_rung + 1
+        replace(MemoryNotes.read(self._folder), rung=rung, lowest=self._lowest).write(self._folder)
+        return failures.memory_in_pieces(details)
+
+    def _write_notes(self, notes: MemoryNotes) -> None:
+        if self._team.is_lead:
+            rung = self._state.memory_rung
+            replace(notes, rung=rung, lowest=self._lowest).write(self._folder)
 
     def _apply(self) -> None:
         if self._state.memory_rung == 0:

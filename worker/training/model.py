@@ -12,6 +12,7 @@ from app.base_models.files import UnreadableModelError, fingerprint
 from app.base_models.safety import UnsafeModelError, check_folder
 from app.runs.recipe import Recipe
 from worker.training import failures
+from worker.training.team.divided import own_part
 
 
 def check_base_model(recipe: Recipe, check_stop: Callable[[], None]) -> None:
@@ -68,11 +69,11 @@ def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTr
 
 
 def base_sha256(model: torch.nn.Module) -> str:
-    """Return a digest over the bits of all frozen weights and buffers."""
+    """Return a digest over the bits of all frozen weights and buffers that this process holds."""
     digest = hashlib.sha256()
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     for name, tensor in sorted({**frozen, **dict(model.named_buffers())}.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
-        content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        content = own_part(tensor).detach().cpu().contiguous().view(-1).view(torch.uint8)
         digest.update(content.numpy().data)
     return digest.hexdigest()

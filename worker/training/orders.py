@@ -24,11 +24,14 @@ class Order:
         run_folder: the run's folder.
         fence: under which it may publish.
         finishes: it is to learn no more, and to keep the best of what it has learned.
+        further_devices: on which other processes are to take part, as CUDA_VISIBLE_DEVICES names
+            them. A process that waits for its order is never told of any.
     """
 
     run_folder: Path
     fence: int
     finishes: bool = False
+    further_devices: tuple[str, ...] = ()
 
 
 def send_order(line: socket.socket, order: Order, descriptors: Sequence[int]) -> None:

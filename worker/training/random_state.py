@@ -42,3 +42,8 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
+
+
+def derived_seed(*numbers: int) -> int:
+    """Return a seed that looks like no other's, though the numbers lie close together."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -120,6 +120,7 @@ class Recaller:
                     cache=self.learner.new_cache(),
                     most_tokens=question.most_tokens,
                     deadline=time.monotonic() + share,
+                    team=self.objective.team,
                 )
             )
         return answers

@@ -24,7 +24,13 @@ from worker.training.tokens import TokenTables
 
 
 class Reports:
-    """Turns where a run stands into events."""
+    """Turns where a run stands into events.
+
+    Attributes:
+        devices: on how many the run learns.
+    """
+
+    devices = 1
 
     def __init__(self, events: EventSink) -> None:
         self._events = events
@@ -184,6 +190,7 @@ class Reports:
             evaluation_seconds=state.evaluation_seconds,
             evaluations=state.evaluations,
             peak_memory_bytes=max(state.peak_memory_bytes, peak_memory_bytes(device)),
+            devices=self.devices,
             adapter_folder=saved.folder,
             adapter_sha256=saved.sha256,
             adapter_bytes=saved.size_bytes,

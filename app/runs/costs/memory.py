@@ -118,6 +118,11 @@ def kept_bytes(
 def weights_bytes(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:
     """Return what the base model's own numbers take."""
     size = number_bytes(work, constants.weight_bytes)
+    if work.divided_over > 1:
+        layers = shape.layers * shape.layer_weights
+        # While one layer calculates, the next is fetched; each is whole for as long.
+        here = layers / work.divided_over + 2 * shape.layer_weights
+        return size * (max(0.0, shape.size - layers) + here)
     few_bits = _QUANTIZED_BYTES.get(work.quantization)
     if few_bits is None:
         return float(size * (shape.size + _joined_numbers(shape, work, constants)))

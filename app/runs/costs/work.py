@@ -1,9 +1,9 @@
 """What a training has to do, in numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from app.runs.costs.batching import likely_groups, updates_in_window
 from app.runs.methods import METHODS, Method, Quantization
@@ -28,6 +28,7 @@ class Work:
         answer_share: the share of the tokens that are answers.
         held_out: examples that are asked at each evaluation.
         answer_tokens: written at each evaluation, for the answers that are shown.
+        divided_over: on how many devices the base model's layers lie, a part of each on each.
     """
 
     row_tokens: float
@@ -44,6 +45,17 @@ class Work:
     held_out: int = 0
     evaluations: int = 0
     answer_tokens: int = 0
+    divided_over: int = 1
+
+    def share(self, devices: int) -> Self:
+        """Return what each of several devices does that learn together."""
+        own = ceil(self.examples_per_update / devices)
+        return replace(
+            self,
+            examples=ceil(self.examples * own / self.examples_per_update),
+            examples_per_update=own,
+            held_out=ceil(self.held_out / devices),
+        )
 
     @property
     def updates(self) -> int:
@@ -88,7 +100,8 @@ class Work:
     @property
     def is_quick(self) -> bool:
         """Whether it can go Tailor's own way through the layers, which fills no row."""
-        return self.method in _QUICK and not self.settings.get("dropout")
+        is_whole = self.divided_over == 1
+        return is_whole and self.method in _QUICK and not self.settings.get("dropout")
 
     @property
     def most_at_once(self) -> int:

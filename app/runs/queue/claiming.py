@@ -1,6 +1,6 @@
 """Joining the queue, being claimed from it, and leaving it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -23,7 +23,11 @@ def line_up(session: Session, run: Run) -> None:
     """Give a run that is to wait its turn, and wake those who could train it after the commit."""
     now_in_queue = repository.now_in_queue(session, run)
     run.turn = turns.newcomers_turn(now_in_queue, repository.own_end(session, run))
-    wake_workers(session, run.id, Needs(run.needs_kind, run.needs_memory_bytes))
+    wake_workers(session, run.id, _needs_of(run))
+
+
+def _needs_of(run: Run) -> Needs:
+    return Needs(run.needs_kind, run.needs_memory_bytes, run.needs_devices)
 
 
 def leave(session: Session, run_id: str, status: RunStatus) -> None:
@@ -37,26 +41,41 @@ def leave(session: Session, run_id: str, status: RunStatus) -> None:
 
 
 def claim_next(
-    session: Session, owner: str, device: OneDevice | None, values: Mapping[str, Any]
+    session: Session,
+    owner: str,
+    device: OneDevice | None,
+    values: Mapping[str, Any],
+    count_free: Callable[[], int] = lambda: 1,
 ) -> tuple[str, int] | None:
     """Claim the run whose turn it is on a device; its id and the new fence, or None.
+
+    One that must have more devices than are free is waited for: nobody overtakes it on its
+    machine, or it would wait for ever.
 
     Args:
         session: the claim's own transaction.
         owner: who claims.
         device: what is free; None stands for one that trains what any device can.
         values: columns that change with the claim.
+        count_free: says how many of its machine are free, itself included; asked only where it
+            matters, because to look is to take for a moment.
     """
     found = _first_that_may_start(session, Serves.by(device), people_now(session))
-    if found is None:
+    if found is None or (found.needs_devices > 1 and found.needs_devices > count_free()):
         return None
-    run_id, person_id = found
+    run_id, person_id = found.run_id, found.person_id
     changed = {**values, "device": None if device is None else device.as_json()}
     fence = claim(session, Run, run_id, owner=owner, claimable=[RunStatus.QUEUED], values=changed)
     if fence is None:
         return None
     repository.begin_use(session, run_id, person_id)
     return run_id, fence
+
+
+def use_further(session: Session, run: Run, count: int) -> None:
+    """Write down that a run has so many devices besides the one on which it was claimed."""
+    for _ in range(count):
+        repository.begin_use(session, run.id, run.requested_by_id)
 
 
 def people_now(session: Session) -> People:
@@ -102,7 +121,7 @@ def places_in_queue(session: Session, run_ids: Collection[str]) -> dict[str, Que
 
 def _first_that_may_start(
     session: Session, serves: Serves, people: People
-) -> tuple[str, str | None] | None:
+) -> repository.FirstInTurn | None:
     held_back = set(people.holds)
     if not people.limits.count_runs:
         return repository.first_waiting(session, serves, held_back)
@@ -112,7 +131,7 @@ def _first_that_may_start(
             found = repository.first_waiting(session, serves, held_back)
             if found is None:
                 return None
-            _, person_id = found
+            person_id = found.person_id
             most = people.limits.of(person_id).runs_at_once
             # Another worker may have begun one of theirs since we looked.
             if person_id is None or most is None:

@@ -110,6 +110,8 @@ class _Play:
                 left = max(remaining_seconds(entry), _LEAST_LEFT_SECONDS)
                 serves = _serves_of_entry(entry, self._free)
                 self._occupy(serves, left, entry.person_id)
+                for _ in (entry.device or {}).get("further", ()):
+                    self._occupy(serves, left, None)
             else:
                 self._waiting[entry.needs].append((index, entry))
         for person in self._barred:
@@ -129,20 +131,29 @@ class _Play:
         heapq.heappush(self._events, (moment, self._number, serves, person))
 
     def _begin(self, moment: float, serves: Serves, entry: QueueEntry) -> None:
-        self._occupy(serves, moment + remaining_seconds(entry), entry.person_id)
+        end = moment + remaining_seconds(entry)
+        self._occupy(serves, end, entry.person_id)
+        # Further ones are taken as far as they are free.
+        for _ in range(min(entry.devices - 1, self._free[serves])):
+            self._occupy(serves, end, None)
 
     def _next_start(self) -> tuple[Serves, QueueEntry] | None:
         """Take the first waiting run that a free device can train and no limit holds back."""
+        waited_for: set[Serves] = set()
         while True:
             heads = [
                 (line[0][0], needs, serves)
                 for needs, line in self._waiting.items()
                 for serves, count in self._free.items()
-                if count > 0 and serves.can_train(needs)
+                if count > 0 and serves.can_train(needs) and serves not in waited_for
             ]
             if not heads:
                 return None
             _, needs, serves = min(heads, key=lambda head: head[0])
+            if needs.devices > self._free[serves]:
+                # Nobody overtakes it here until there are enough.
+                waited_for.add(serves)
+                continue
             line = self._waiting[needs]
             index, entry = heapq.heappop(line)
             if not line:
@@ -180,7 +191,7 @@ class _Play:
 def _serves_of_entry(entry: QueueEntry, there: Mapping[Serves, int]) -> Serves | None:
     """Return which of the devices that are there a run in work has; None for one that is gone."""
     said = entry.device or {}
-    own = Serves(said.get("kind"), said.get("memory_bytes"))
+    own = Serves(said.get("kind"), said.get("memory_bytes"), said.get("host_devices", 1))
     if own in there:
         return own
     return next(iter(there), None) if entry.device is None else None

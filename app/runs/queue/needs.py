@@ -15,18 +15,25 @@ class Needs:
     Attributes:
         kind: the only kind of device that can train it; None if any can.
         memory_bytes: of how much memory even its smallest form has need; None if nobody knows.
+        devices: how many of one machine it must have at once.
     """
 
     kind: DeviceKind | None = None
     memory_bytes: int | None = None
+    devices: int = 1
 
 
 ANYTHING: Final = Needs()
 
 
 def needs_of(recipe: Recipe) -> Needs:
-    """Return what a recipe needs: frozen weights in few bits are calculated with on a card only."""
-    return ANYTHING if recipe.quantization == Quantization.NONE else Needs(DeviceKind.CUDA)
+    """Return what a recipe needs.
+
+    Frozen weights in few bits are calculated with on a card only. A model that is divided fits on
+    no fewer devices than it was divided for; any other run begins on those that are free.
+    """
+    kind = None if recipe.quantization == Quantization.NONE else DeviceKind.CUDA
+    return Needs(kind, devices=recipe.devices if recipe.divides_model else 1)
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,24 @@ class Serves:
     Attributes:
         kind: what it is; None for one that says nothing, which trains what any device can.
         memory_bytes: all that it has; None if nobody knows, and then memory decides nothing.
+        devices: how many there are in its machine.
     """
 
     kind: DeviceKind | None = None
     memory_bytes: int | None = None
+    devices: int = 1
 
     @classmethod
     def by(cls, one: OneDevice | None) -> Self:
-        return cls() if one is None else cls(one.kind, one.device.memory_bytes)
+        if one is None:
+            return cls()
+        return cls(one.kind, one.device.memory_bytes, one.host_devices)
 
     def can_train(self, needs: Needs) -> bool:
         """Say the same as the claim's SQL (repository.first_waiting)."""
         if needs.kind is not None and needs.kind != self.kind:
+            return False
+        if needs.devices > self.devices:
             return False
         return (
             needs.memory_bytes is None

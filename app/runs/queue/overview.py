@@ -107,6 +107,8 @@ def _queued_run(
 ) -> QueuedRun:
     run, person = known
     device = run.device or {}
+    count = 1 + len(device.get("further", ()))
+    name = f"{count} × {device.get('name')}" if count > 1 else device.get("name")
     return QueuedRun(
         id=run.id,
         number=number,
@@ -115,6 +117,6 @@ def _queued_run(
         version=run.version_number,
         since=(run.started_at or run.created_at) if entry.is_active else run.created_at,
         seconds=remaining_seconds(entry),
-        on=f"{device['name']}, {device['host']}" if device else "",
+        on=f"{name}, {device['host']}" if device else "",
         place=place,
     )

@@ -31,6 +31,7 @@ class QueueEntry:
     Attributes:
         device: on what it is trained, or was last; see Run.device.
         seconds_left: as its training process says, once it does.
+        devices: on how many it may be trained at once.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class QueueEntry:
     person_id: str | None = None
     needs: Needs = ANYTHING
     device: JsonObject | None = None
+    devices: int = 1
 
 
 def entries(session: Session) -> list[QueueEntry]:
@@ -53,24 +55,47 @@ def entries(session: Session) -> list[QueueEntry]:
             Run.requested_by_id,
             Run.needs_kind,
             Run.needs_memory_bytes,
+            Run.needs_devices,
             Run.device,
+            # Recipes of an earlier Tailor do not say.
+            func.coalesce(Run.recipe["devices"].as_integer(), 1),
         )
         .where(Run.status.in_((*ACTIVE, RunStatus.QUEUED)))
         .order_by(*ORDER)
     )
     found = [
         QueueEntry(
-            run_id, status != RunStatus.QUEUED, expected, left, person, Needs(kind, memory), device
+            run_id,
+            status != RunStatus.QUEUED,
+            expected,
+            left,
+            person,
+            Needs(kind, memory, least),
+            device,
+            devices,
         )
-        for run_id, status, expected, left, person, kind, memory, device in rows
+        for run_id, status, expected, left, person, kind, memory, least, device, devices in rows
     ]
     return sorted(found, key=lambda entry: not entry.is_active)
 
 
+@dataclass(frozen=True)
+class FirstInTurn:
+    """The run whose turn it is on a device.
+
+    Attributes:
+        needs_devices: how many of one machine it must have at once.
+    """
+
+    run_id: str
+    person_id: str | None
+    needs_devices: int
+
+
 def first_waiting(
     session: Session, serves: Serves, held_back: Collection[str]
-) -> tuple[str, str | None] | None:
-    """Lock the run whose turn it is on a device; return its id and whose it is, or None.
+) -> FirstInTurn | None:
+    """Lock the run whose turn it is on a device, and return it, or None.
 
     Rows that another worker is just claiming are passed over instead of waited for.
 
@@ -79,9 +104,10 @@ def first_waiting(
         serves: what the free device can do; the same as Serves.can_train.
         held_back: people whose runs may not start now.
     """
-    query = select(Run.id, Run.requested_by_id).where(
+    query = select(Run.id, Run.requested_by_id, Run.needs_devices).where(
         _waits(),
         Run.lease_owner.is_(None),
+        Run.needs_devices <= serves.devices,
         or_(Run.needs_kind.is_(None), Run.needs_kind == (serves.kind or "")),
     )
     if serves.memory_bytes is not None:
@@ -92,7 +118,7 @@ def first_waiting(
         query = query.where(or_(Run.requested_by_id.is_(None), allowed))
     found = session.execute(query.order_by(*ORDER).limit(1).with_for_update(skip_locked=True))
     row = found.one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else FirstInTurn(*row)
 
 
 def waiting_for(session: Session, kind: str, limit: int) -> list[str]:

@@ -234,6 +234,10 @@ def _training_page(
     proposal = propose(session, project.id)
     objective = chosen_objective(typed, proposal)
     offer = proposal.offers.get(objective)
+    preset, method = _preset(typed), planning.chosen_method(typed)
+    plans = (
+        planning.preset_plans(session, model, project.id, offer, method) if model and offer else []
+    )
     return render(
         request,
         "runs/training.html",
@@ -250,19 +254,21 @@ def _training_page(
                 for name in objectives_of(Goal.PREFER)
                 if name in proposal.offers
             ],
-            "plans": planning.preset_plans(
-                session, model, project.id, offer, planning.chosen_method(typed)
-            )
-            if model and offer
-            else [],
+            "plans": plans,
+            "device_offers": [
+                found
+                for plan in plans
+                if model and offer and plan.preset == preset
+                for found in planning.device_offers(session, model, project.id, offer, plan)
+            ],
             "choices": planning.CHOICES,
             "typed": typed,
-            "chosen": _preset(typed),
-            "method": METHODS[planning.chosen_method(typed)],
+            "chosen": preset,
+            "method": METHODS[method],
             "methods": METHODS,
-            "method_name": planning.chosen_method(typed),
+            "method_name": method,
             "has_choices": any(typed.get(name) for name in planning.field_names())
-            or planning.chosen_method(typed) is not Method.LORA,
+            or method is not Method.LORA,
             "runs": service.runs_of(session, project),
             "startable": startable_versions(session, project, model, objective),
             "short_outcome": short_outcome,

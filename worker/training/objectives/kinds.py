@@ -7,7 +7,6 @@ plain peft loads (`task_type` SEQ_CLS, the head as a module that is saved whole)
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +28,6 @@ from worker.training.measured import Measured
 from worker.training.objectives.objective import (
     AdapterAdditions,
     Objective,
-    divide_all,
 )
 from worker.training.tokens import TokenTable, TokenTables
 
@@ -91,17 +89,18 @@ class Kinds(Objective):
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, the share that is sorted rightly, and what is taken for what."""
-        total = 0.0
-        confusion: Counter[tuple[int, int]] = Counter()
-        for items in divide_all(table, most_tokens):
-            check_stop()
+        total, count = 0.0, len(self.kinds)
+        taken = torch.zeros(count, count, dtype=torch.int64, device=self.device)
+        for items in self.own_groups(table, most_tokens, check_stop):
             batch = self.lay_out(table, items)
             scores = self._scores(batch)
             total += float(functional.cross_entropy(scores, batch.targets, reduction="sum"))
-            told = scores.argmax(dim=-1).tolist()
-            confusion.update(zip(batch.targets.tolist(), told, strict=True))
-        right = sum(count for (kind, found), count in confusion.items() if kind == found)
-        return Measured(total / len(table), right / len(table), confusion)
+            pairs = batch.targets * count + scores.argmax(dim=-1)
+            taken += torch.bincount(pairs, minlength=count**2).view(count, count)
+        (total,) = self.team.sum(total)
+        taken = self.team.sum_tensor(taken).cpu()
+        right = float(taken.diagonal().sum())
+        return Measured(total / len(table), right / len(table), _as_confusion(taken))
 
     def measure_base(
         self,
@@ -165,6 +164,11 @@ class Kinds(Objective):
             tokens=int(lengths.sum()),
             lengths=tuple(lengths.tolist()),
         )
+
+
+def _as_confusion(taken: torch.Tensor) -> dict[tuple[int, int], int]:
+    """Return how often a text of one kind (first) was taken for another, where it was."""
+    return {(kind, found): int(taken[kind, found]) for kind, found in taken.nonzero().tolist()}
 
 
 def kinds_of(run_folder: Path) -> list[str]:

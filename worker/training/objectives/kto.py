@@ -12,7 +12,6 @@ from worker.training.measured import Measured
 from worker.training.objectives.objective import (
     Objective,
     Surroundings,
-    divide_all,
     summed_by_row,
 )
 from worker.training.objectives.reference import Reference
@@ -73,10 +72,11 @@ class Kto(Objective):
         return ThumbBatch(own, crossed, is_liked, self._reference.of(table, items))
 
     @torch.no_grad()
-    def begin_update(self, batches: Sequence[ThumbBatch]) -> None:
+    def begin_update(self, batches: Sequence[ThumbBatch], idle: int) -> None:
         """Estimate how far the model has moved from the base model in general."""
         moved = sum(float(self._moved(b.crossed, b.reference[:, 1]).sum()) for b in batches)
-        count = sum(batch.units for batch in batches)
+        self.keep_pace(idle)
+        moved, count = self.team.sum(moved, sum(batch.units for batch in batches))
         self._drift = torch.tensor(max(0.0, moved / count), device=self.device)
 
     def total(self, batch: ThumbBatch, scale: float = 1.0) -> torch.Tensor:
@@ -88,15 +88,15 @@ class Kto(Objective):
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, and the share of answers that moved the way of their thumb."""
-        moved, crossed, thumbs = [], [], []
-        for items in divide_all(table, most_tokens):
-            check_stop()
+        found = torch.zeros(2, len(table), device=self.device)
+        for items in self.own_groups(table, most_tokens, check_stop, passes=2):
             batch = self.lay_out(table, items)
-            moved.append(self._moved(batch.rows, batch.reference[:, 0]))
-            crossed.append(self._moved(batch.crossed, batch.reference[:, 1]))
-            thumbs.append(batch.is_liked)
-        before, rewards, is_liked = self._drift, torch.cat(moved), torch.cat(thumbs)
-        self._drift = torch.cat(crossed).mean().clamp(min=0)
+            found[0, items] = self._moved(batch.rows, batch.reference[:, 0])
+            found[1, items] = self._moved(batch.crossed, batch.reference[:, 1])
+        rewards, crossed = self.team.sum_tensor(found)
+        is_liked = torch.from_numpy(table.notes == 1).to(self.device)
+        before = self._drift
+        self._drift = crossed.mean().clamp(min=0)
         loss = float(self._losses(rewards, is_liked).mean())
         right = float(((rewards > self._drift) == is_liked).float().mean())
         # What is learned must not depend on having measured.

@@ -6,7 +6,7 @@ is the same however it is divided into micro-batches.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from worker.training.chat_templates import ChatFormat
 from worker.training.encoded import Encoder
 from worker.training.loss import AnswerLoss
 from worker.training.measured import Measured
+from worker.training.team.team import ALONE, Team
 from worker.training.tokens import TokenTable, TokenTables
 
 _ITEMS_AT_ONCE: Final = 64
@@ -81,8 +82,10 @@ class Objective(ABC):
         asks_base_first: whether `begin` asks the base model about all examples.
         kinds: the names of the kinds that texts are sorted into, if they are.
         loss: the base model's way from tokens to log-probabilities, once it is attached.
+        team: who else learns the same; everything that is measured is measured by all together.
     """
 
+    team: Team = ALONE
     asks_base_first: ClassVar[bool] = False
 
     def __init__(self, recipe: Recipe, chat: ChatFormat, device: torch.device) -> None:
@@ -113,8 +116,15 @@ class Objective(ABC):
     def lay_out(self, table: TokenTable, items: Sequence[int]) -> Batch:
         """Read items and make a micro-batch of them."""
 
-    def begin_update(self, batches: Sequence[Any]) -> None:  # noqa: B027 (most need nothing)
-        """Look at all micro-batches of an update before the first of them is learned from."""
+    def begin_update(  # noqa: B027 (most need nothing)
+        self, batches: Sequence[Any], idle: int
+    ) -> None:
+        """Look at all micro-batches of an update before the first of them is learned from.
+
+        Args:
+            batches: of this process.
+            idle: how many it has less than another one of the team.
+        """
 
     @abstractmethod
     def total(self, batch: Any, scale: float = 1.0) -> torch.Tensor:  # noqa: ANN401 (its own kind)
@@ -125,13 +135,40 @@ class Objective(ABC):
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return what the model makes of a whole split."""
-        total, units = 0.0, 0
-        for items in divide_all(table, most_tokens):
-            check_stop()
+        total, units = 0.0, 0.0
+        for items in self.own_groups(table, most_tokens, check_stop):
             batch = self.lay_out(table, items)
             total += float(self.total(batch))
             units += batch.units
+        total, units = self.team.sum(total, units)
         return Measured(total / units)
+
+    def own_groups(
+        self,
+        table: TokenTable,
+        most_tokens: int,
+        check_stop: Callable[[], None],
+        passes: int = 1,
+    ) -> Iterator[list[int]]:
+        """Yield what this process measures of a split, of which others measure the rest.
+
+        Args:
+            table: the split.
+            most_tokens: so many go through the model at once.
+            check_stop: raises StoppedError when the run is asked to stop.
+            passes: how often each group goes through the model.
+        """
+        groups = divide_all(table, most_tokens)
+        for items in self.team.groups(groups):
+            check_stop()
+            yield items
+        self.keep_pace(passes * self.team.idle_groups(len(groups)))
+
+    def keep_pace(self, passes: int) -> None:
+        """Go through a divided model as often as others do, to no effect."""
+        if self.team.is_divided:
+            for _ in range(passes):
+                self.loss.pass_idly()
 
     def measure_base(
         self,

@@ -10,7 +10,7 @@ from worker.training.batches import MicroBatch, lay_out_rows
 from worker.training.encoded import Encoder
 from worker.training.encoders import PairEncoder
 from worker.training.measured import Measured
-from worker.training.objectives.objective import Objective, divide_all, summed_by_row
+from worker.training.objectives.objective import Objective, summed_by_row
 from worker.training.tokens import TokenTable
 
 
@@ -82,11 +82,11 @@ class Pairs(Objective):
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, and the share of pairs whose better answer is the likelier one."""
-        total, right = 0.0, 0
-        for items in divide_all(table, most_tokens):
-            check_stop()
+        total, right = 0.0, 0.0
+        for items in self.own_groups(table, most_tokens, check_stop):
             batch = self.lay_out(table, items)
             scores = self.scores(batch)
             total += float(self.losses(scores, batch.reference).sum())
-            right += int((scores.chosen > scores.rejected).sum())
+            right += float((scores.chosen > scores.rejected).sum())
+        total, right = self.team.sum(total, right)
         return Measured(total / len(table), right / len(table))

@@ -17,7 +17,7 @@ import torch
 from app.storage.durable import durable_file, sync_folder, write_durably
 from worker.training.batches import lay_out
 from worker.training.examples import Split
-from worker.training.objectives.objective import Objective, Surroundings, divide_all, summed_by_row
+from worker.training.objectives.objective import Objective, Surroundings, summed_by_row
 from worker.training.tokens import TokenTable
 
 _FOLDER: Final = "reference"
@@ -39,7 +39,8 @@ class Reference:
             "validation": tables.validation,
         }
         self._key = self._make_key()
-        if not self._is_whole():
+        # Another process may see the lead's files half written, so the lead looks for all.
+        if not objective.team.lead_says(here=self._is_whole()):
             self._calculate()
         self._values = {
             id(table): self._mapped(split, table) for split, table in self._tables.items()
@@ -52,28 +53,39 @@ class Reference:
 
     def _calculate(self) -> None:
         """Ask the base model, and write down what it says."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        (self._folder / _INDEX_FILE).unlink(missing_ok=True)
+        if self._objective.team.is_lead:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            (self._folder / _INDEX_FILE).unlink(missing_ok=True)
         with self._around.as_base():
             for split, table in self._tables.items():
                 found = self._around.within_memory(self._asked(table))
-                with durable_file(self._folder / f"{split}.bin") as file:
-                    file.write(found.tobytes())
-        write_durably(self._folder / _INDEX_FILE, json.dumps({"key": self._key}).encode())
-        sync_folder(self._folder)
+                if self._objective.team.is_lead:
+                    self._write(split, found)
+        if self._objective.team.is_lead:
+            write_durably(self._folder / _INDEX_FILE, json.dumps({"key": self._key}).encode())
+            sync_folder(self._folder)
+        # The others go on once it is written.
+        self._objective.team.sum()
+
+    def _write(self, split: Split, found: LogProbabilities) -> None:
+        with durable_file(self._path(split)) as file:
+            file.write(found.tobytes())
 
     def _asked(self, table: TokenTable) -> Callable[[int], LogProbabilities]:
+        objective, check_stop = self._objective, self._around.check_stop
+        rows = table.rows_per_item
+
+        @torch.no_grad()
         def ask(most_tokens: int) -> LogProbabilities:
-            found = np.zeros((len(table), table.rows_per_item), dtype=np.float32)
-            for items in divide_all(table, most_tokens):
-                self._around.check_stop()
+            found = np.zeros((len(table), rows), dtype=np.float32)
+            for items in objective.own_groups(table, most_tokens, check_stop, passes=rows):
                 for part, values in self._rows(table, items):
                     found[items, part] = values
+            objective.team.sum_tensor(torch.from_numpy(found))
             return found
 
         return ask
 
-    @torch.no_grad()
     def _rows(
         self, table: TokenTable, items: Sequence[int]
     ) -> Iterator[tuple[int, LogProbabilities]]:
