@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION
 from app.runs.repository import is_any_unfinished
 from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
+from app.workers.device import FEW_BITS_KEY, DeviceFacts
+from worker.device_trial import few_bits
 from worker.devices import describe, environment_for, host_name, measurements_file
 
 logger = logging.getLogger(__name__)
@@ -85,12 +88,19 @@ class DeviceTrials:
 def is_current(storage: Storage) -> bool:
     """Say whether this machine was measured with the libraries that it has now."""
     facts = describe(storage)
-    noted = facts.measured.get(MEASURED_KEY)
-    if not isinstance(noted, dict) or noted.get("version") != TRIAL_VERSION:
+    return _is_good(facts, MEASURED_KEY, TRIAL_VERSION, _COMPARED) and _is_good(
+        facts, FEW_BITS_KEY, few_bits.VERSION, few_bits.LIBRARIES
+    )
+
+
+def _is_good(facts: DeviceFacts, key: str, version: int, compared: Iterable[str]) -> bool:
+    """Say whether a part of what was measured is of our kind and of today's libraries."""
+    noted = facts.measured.get(key)
+    if not isinstance(noted, dict) or noted.get("version") != version:
         return False
     libraries = noted.get("libraries")
     return isinstance(libraries, dict) and all(
-        libraries.get(name) == facts.libraries.get(name) for name in _COMPARED
+        libraries.get(name) == facts.libraries.get(name) for name in compared
     )
 
 

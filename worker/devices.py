@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,8 +84,13 @@ def _unchanging() -> DeviceFacts:
         memory_bytes=min(sizes, default=None),
         ram_bytes=total_ram_bytes(),
         cores=_cores(),
-        libraries={name: found for name in _LIBRARIES if (found := _version(name))},
+        libraries=library_versions(_LIBRARIES),
     )
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the libraries that are installed."""
+    return {name: found for name in names if (found := _version(name))}
 
 
 def _listed_cards() -> list[Device]:

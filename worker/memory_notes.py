@@ -23,11 +23,15 @@ class MemoryNotes:
         rung: where the next attempt begins; 0 is all that the recipe allows.
         lowest: the last rung there is; None until a training process has counted them.
         kills: how often the kernel ended the training for want of memory.
+        four_bits_left: whether, below the last rung, the base model may still be held in 4 bits.
+        in_four_bits: whether the next attempt does so, though the recipe says more.
     """
 
     rung: int = 0
     lowest: int | None = None
     kills: int = 0
+    four_bits_left: bool = False
+    in_four_bits: bool = False
 
     @classmethod
     def read(cls, run_folder: Path) -> Self:
@@ -39,6 +43,8 @@ class MemoryNotes:
                 int(content["rung"]),
                 None if lowest is None else int(lowest),
                 int(content["kills"]),
+                bool(content.get("four_bits_left", False)),
+                bool(content.get("in_four_bits", False)),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
@@ -46,12 +52,22 @@ class MemoryNotes:
     def write(self, run_folder: Path) -> None:
         write_atomically(run_folder / _FILE, json.dumps(asdict(self)).encode())
 
+    def allowing_four_bits(self, *, is_allowed: bool) -> Self:
+        """Return the notes for a device that may, or may not, hold the base model in 4 bits."""
+        in_four_bits = self.in_four_bits and is_allowed
+        left = is_allowed and not in_four_bits
+        return replace(self, four_bits_left=left, in_four_bits=in_four_bits)
+
+    def taking_four_bits(self) -> Self:
+        return replace(self, four_bits_left=False, in_four_bits=True)
+
     def after_kill(self) -> Self | None:
         """Return where the next attempt begins; None if there is nothing below.
 
         Each attempt loads the model anew, so a second kill in a row goes down twice as far.
+        Before the rungs are counted the model is loaded, which only fewer bits make smaller.
         """
         if self.lowest is None or self.rung >= self.lowest:
-            return None
+            return self.taking_four_bits() if self.four_bits_left else None
         rung = min(self.lowest, self.rung + 2**self.kills)
         return replace(self, rung=rung, kills=self.kills + 1)

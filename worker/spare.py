@@ -121,6 +121,14 @@ class SpareKeeper:
         spare.end()
         return None
 
+    def rest(self) -> None:
+        """End the one that waits, which suits no run of the next; keep none until `go_on`."""
+        with self._lock:
+            self._is_idle = False
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.end()
+
     def go_on(self) -> None:
         """Keep one again: nothing is trained any more."""
         self._is_idle = True

@@ -6,6 +6,7 @@ and leaves without writing a word.
 """
 
 import logging
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from app.leases.tables import HEARTBEAT_SECONDS
 from app.runs import holding
 from app.runs.child_events import AnyChildEvent, FailureEvent, ResultEvent, StoppedEvent
 from app.runs.holding import HeldRun
+from app.runs.methods import Quantization
 from app.runs.progress.batch import Intake
 from app.runs.progress.repository import Wishes
 from app.runs.repository import status_of
@@ -31,6 +33,7 @@ from app.storage.folders import Storage
 from worker.child import TRAINING_MODULE, TrainingChild, describe_exit, process_start
 from worker.device_lock import DeviceLock, LockHolder
 from worker.devices import environment_for
+from worker.few_bits import bits_of, note_what_is_allowed
 from worker.kernel_kills import KernelKills
 from worker.memory_notes import MemoryNotes
 from worker.promotion import (
@@ -114,8 +117,8 @@ class RunSupervisor:
         first, *further = devices
         kept, environment = [lock.descriptor for lock in devices], environment_for(first.device)
         order = Order(self._folder, self._held.fence, self._held.finishes)
-        spares = None if further else self._spares
         try:
+            note_what_is_allowed(self._held.recipe, self._folder, first.device)
             child = TrainingChild(
                 self._folder,
                 self._held.fence,
@@ -124,7 +127,7 @@ class RunSupervisor:
                 environment=environment,
                 further_devices=[lock.device.device.id for lock in further],
                 finishes=order.finishes,
-                process=spares.take(order, tuple(kept), environment) if spares else None,
+                process=self._take_spare(order, tuple(kept), environment) if not further else None,
             )
             self._sign(devices, child)
         finally:
@@ -142,6 +145,17 @@ class RunSupervisor:
             # Nobody could tell later whose it is, and nobody would watch it.
             child.kill()
             raise
+
+    def _take_spare(
+        self, order: Order, kept: tuple[int, ...], environment: dict[str, str]
+    ) -> "subprocess.Popen[bytes] | None":
+        if self._spares is None:
+            return None
+        if bits_of(self._held.recipe, self._folder) is Quantization.NONE:
+            return self._spares.take(order, kept, environment)
+        # One that waits has left out what calculates in few bits.
+        self._spares.rest()
+        return None
 
     def _watch(self, child: TrainingChild) -> None:
         """Listen until the process ends, or has said its last word, or must be ended.

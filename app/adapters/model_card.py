@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.base_models.tables import BaseModel
+from app.runs.methods import Quantization
 from app.runs.objectives import OBJECTIVES
 from app.runs.recipe import Recipe
 from app.version import VERSION
@@ -66,6 +67,7 @@ class CardFacts:
         ending_sentence: that and why it learned less long than its recipe says, if it did.
         is_whole: whether a whole model was trained, which needs no base model beside it.
         instructions: what all examples began with; the model is told it again with each question.
+        held_as: the form in which the base model was held when it ended to learn.
         libraries: names and versions of those that made the files.
     """
 
@@ -86,7 +88,13 @@ class CardFacts:
     lineage_sentence: str = ""
     instructions: str = ""
     is_whole: bool = False
+    held_as: Quantization = Quantization.NONE
     libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def held_in_bits(self) -> int | None:
+        """In how few bits the base model was held while it learned; None if it was as it is."""
+        return {Quantization.FOUR_BIT: 4, Quantization.EIGHT_BIT: 8}.get(self.held_as)
 
     @property
     def method_tag(self) -> str:

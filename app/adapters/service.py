@@ -19,7 +19,7 @@ from app.adapters.tables import Adapter
 from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
 from app.runs.continuing import can_be_continued
-from app.runs.methods import METHODS
+from app.runs.methods import METHODS, Quantization
 from app.runs.outcomes import outcome_sentence, outcome_verdict
 from app.runs.recipe import Recipe
 from app.runs.recipe_facts import Fact, method_facts, objective_of
@@ -42,6 +42,7 @@ class Version:
         ending_sentence: that and why it learned less long than was planned, if it did.
         lineage_sentence: which version it went on from, and what was new, if it did.
         passes: how often it went through its examples.
+        held_as: the form in which the base model was held when it ended to learn.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Version:
     lineage_sentence: str
     passes: str
     seconds: float
+    held_as: Quantization
 
     @property
     def is_whole(self) -> bool:
@@ -69,19 +71,20 @@ class Version:
 
     @property
     def method_facts(self) -> list[Fact]:
-        return method_facts(self.recipe.model_dump())
+        return method_facts(self.recipe.model_dump() | {"quantization": self.held_as})
 
     @classmethod
     def of(cls, adapter: Adapter, run: Run) -> Self:
         result: dict[str, Any] = run.result or {}
         before, after = result.get("loss_before"), result.get("loss_after")
+        recipe = Recipe.model_validate(run.recipe)
         return cls(
             number=adapter.version_number,
             run_id=adapter.run_id,
             created_at=adapter.created_at,
             size_bytes=adapter.size_bytes,
             sha256=adapter.sha256,
-            recipe=Recipe.model_validate(run.recipe),
+            recipe=recipe,
             train_count=run.train_count,
             validation_count=run.validation_count,
             snapshot_sha256=run.snapshot_sha256,
@@ -93,6 +96,7 @@ class Version:
             lineage_sentence=lineage_sentence(run.recipe.get("continues_from")),
             passes=passes(result.get("epochs"), int(run.recipe["epochs"])),
             seconds=float(result.get("seconds") or 0.0),
+            held_as=Quantization(result.get("held_as") or recipe.quantization),
         )
 
 
@@ -187,6 +191,7 @@ def bundle_of(session: Session, storage: Storage, project: Project, number: int)
         ending_sentence=version.ending_sentence,
         lineage_sentence=version.lineage_sentence,
         instructions=trained_instructions(storage, version.run_id),
+        held_as=version.held_as,
         libraries=libraries_of(folder),
     )
     taken = Thing("version", version.run_id, f"{project.name} v{number}")

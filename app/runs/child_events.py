@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from app.datasets.shapes import MOST_KINDS
+from app.runs.method_spec import Quantization
 
 LONGEST_LINE_BYTES: Final = 1024 * 1024
 
@@ -200,6 +201,9 @@ class ResultEvent(ChildEvent):
     peak_memory_bytes: Count | None = None
     devices: Annotated[int, Field(ge=1, le=1024)] = 1
     """On how many it learned at its end."""
+    held_as: Quantization | None = None
+    """The form in which the base model was held in the end; fewer bits than the recipe says where
+    memory ran short."""
     adapter_folder: Annotated[str, StringConstraints(pattern=r"^\.adapter-[0-9]{1,9}$")]
     adapter_sha256: Digest
     adapter_bytes: Count

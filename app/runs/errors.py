@@ -86,6 +86,26 @@ class MethodCannotSortError(InvalidInputError):
         )
 
 
+class MethodNotInFewBitsError(InvalidInputError):
+    def __init__(self, field: str, method: str, form: str) -> None:
+        super().__init__(
+            f"“{form}” does not go with {method}.",
+            why="That method calculates with the base model's own numbers, as they are.",
+            next_step="Choose LoRA, or leave the base model as it is.",
+            field=field,
+        )
+
+
+class FewBitsNotHereError(InvalidInputError):
+    def __init__(self, field: str, form: str, why: str) -> None:
+        super().__init__(
+            f"“{form}” cannot be had here.",
+            why=why,
+            next_step="Leave the base model as it is, or choose a smaller one.",
+            field=field,
+        )
+
+
 class AlreadyOverError(ConflictError):
     def __init__(self) -> None:
         super().__init__(

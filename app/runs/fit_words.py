@@ -57,12 +57,15 @@ def remedies(outlook: Outlook) -> str:
             "It can be started all the same: when memory runs short, it reads less at once by "
             "itself, and what is learned stays the same."
         )
+    if plan.four_bit_memory is not None and plan.four_bit_memory.total <= plan.available:
+        return (
+            "It can be started all the same: where nothing else helps, the base model is held in "
+            "4 bits, which is a little less exact."
+        )
     ways = ["a smaller base model"]
     held_by_text = plan.least_memory.parts[Cost.ACTIVATIONS]
     if plan.least_memory.total - held_by_text / 2 <= plan.available:
         ways.append("examples half as long")
-    if plan.four_bit_memory is not None and plan.four_bit_memory.total <= plan.available:
-        ways.append("the base model held in 4 bits")
     if best.divided is not None and best.divided.fits_in_small_steps:
         ways.append(f"the base model divided over all {best.count} devices, if you choose as many")
     ways.append("a machine with more memory")

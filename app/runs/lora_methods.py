@@ -10,7 +10,7 @@ from app.runs.method_settings import (
     alpha,
     rank,
 )
-from app.runs.method_spec import Method, MethodSpec
+from app.runs.method_spec import Method, MethodSpec, Quantization
 from app.runs.setting import Kind, Setting, SettingValue
 
 # An alpha that grows with the rank makes larger steps of the same learning rate: at rank 64, 4e-3
@@ -65,6 +65,8 @@ LORA_METHODS: Final[dict[Method, MethodSpec]] = {
         by_preset=RANK_BY_PRESET,
         share_per_unit=SHARE_PER_RANK * 1.1,
         size_setting="rank",
+        # On a processor peft loses the scales of a layer in 8 bits when it asks for its norm.
+        quantizations=(Quantization.NONE, Quantization.FOUR_BIT),
     ),
     Method.LORA_PLUS: MethodSpec(
         title="LoRA+",

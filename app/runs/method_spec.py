@@ -63,8 +63,8 @@ class MethodSpec:
         share_per_unit: the share of the base model's weights that is trained, for each unit of
             `size_setting`; rough, for room on the disk.
         size_setting: the setting that its size grows with, if there is one.
-        quantizations: in which forms it can learn on a base model; in few bits none does yet,
-            so nothing may offer it.
+        quantizations: in which forms it can learn on a base model; all those that were tried with
+            it and work.
         needs_float32: whether weights of the base model's own kind learn, for which 16 bits are
             too coarse.
     """
@@ -80,7 +80,7 @@ class MethodSpec:
     by_preset: Mapping[str, SettingValues] = field(default_factory=dict)
     share_per_unit: float = 0.0
     size_setting: str | None = None
-    quantizations: tuple[Quantization, ...] = (Quantization.NONE,)
+    quantizations: tuple[Quantization, ...] = tuple(Quantization)
     needs_float32: bool = False
 
     @property

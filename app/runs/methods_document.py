@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from app.runs.methods import METHODS, MethodSpec
+from app.runs.methods import METHODS, MethodSpec, Quantization
 from app.runs.setting import Setting
 
 _INTRODUCTION: Final = (
     "Written by `tailor methods --markdown` from `app/runs/methods.py`; do not edit by hand. "
     "“Step size” says how many times larger the learning rate is than LoRA's for the same base "
-    "model. Where a default follows the preset, that of “Balanced” is named."
+    "model. Where a default follows the preset, that of “Balanced” is named. “Base model in fewer "
+    "bits” says in how few the base model's frozen weights can be held while it learns, through "
+    "bitsandbytes: in 8 (LLM.int8), or in 4 (NF4 with double quantisation, QLoRA)."
 )
 
 
@@ -32,6 +34,7 @@ def _section(spec: MethodSpec) -> str:
         "",
         f"- Suits: {spec.suits}",
         f"- Does not suit: {spec.suits_not}",
+        f"- Base model in fewer bits: {_few_bits(spec)}",
         f"- Step size: {spec.learning_rate_factor:g}",
         f"- Source: {spec.source}",
     ]
@@ -39,6 +42,12 @@ def _section(spec: MethodSpec) -> str:
         lines += ["", "| Setting | What it means | Default | May be |", "| --- | --- | --- | --- |"]
         lines += [_row(spec, setting) for setting in spec.settings]
     return "\n".join(lines)
+
+
+def _few_bits(spec: MethodSpec) -> str:
+    names = {Quantization.EIGHT_BIT: "8", Quantization.FOUR_BIT: "4"}
+    forms = [names[form] for form in spec.quantizations if form in names]
+    return " or ".join(forms) if forms else "no"
 
 
 def _row(spec: MethodSpec, setting: Setting) -> str:

@@ -66,7 +66,7 @@ def plan(shape: TransformerShape, work: Work, device: DeviceFacts | None = None)
     constants = DeviceConstants.of(device)
     full, small = _all_of_it(work), _in_small_steps(work)
     in_four_bits = None
-    if device is not None and device.kind == DeviceKind.CUDA and _may_be_quantized(work):
+    if device is not None and _may_be_quantized(work, device):
         few = replace(small, quantization=Quantization.FOUR_BIT)
         in_four_bits = peak_memory(shape, few, constants, recompute=True)
     return Plan(
@@ -99,5 +99,6 @@ def _in_small_steps(work: Work) -> Work:
     return replace(work, tokens_per_micro_batch=max(work.longest_row, 64))
 
 
-def _may_be_quantized(work: Work) -> bool:
-    return Quantization.FOUR_BIT in METHODS[work.method].quantizations
+def _may_be_quantized(work: Work, device: DeviceFacts) -> bool:
+    knows_how = Quantization.FOUR_BIT in METHODS[work.method].quantizations
+    return knows_how and not device.obstacle_to(Quantization.FOUR_BIT)

@@ -12,6 +12,8 @@ from app.datasets.advice import USUAL_CHARACTERS
 from app.projects.tables import Project
 from app.runs.errors import UnusableChoiceError
 from app.runs.estimates import CHARACTERS_PER_TOKEN
+from app.runs.few_bits import FIELD as FORM_FIELD
+from app.runs.few_bits import chosen_form, form_choices, form_of
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Objective
 from app.runs.outlook import Outlook, devices_now, run_outlook
@@ -216,6 +218,7 @@ def read_choices(typed: dict[str, str]) -> RecipeChoices:
     return RecipeChoices.model_validate(
         {
             **values,
+            **form_choices(chosen_form(typed)),
             "method": method,
             "method_settings": _read_method_settings(typed, method),
             "start_from": _read_start(typed),
@@ -268,6 +271,8 @@ def typed_like(run: Run, usual: FittedSettings) -> dict[str, str]:
         typed["start_from"] = str(recipe["continues_from"]["version"])
     if recipe.get("devices", 1) > 1:
         typed["devices"] = str(recipe["devices"])
+    if form := form_of(recipe):
+        typed[FORM_FIELD] = form
     for name in (choice.name for choice in CHOICES):
         value = recipe.get(name, rules[name])
         if value != rules[name]:
@@ -294,7 +299,7 @@ def field_names() -> list[str]:
     """Return the names of all fields that an expert may fill in."""
     methods = [(str(name), spec.settings) for name, spec in METHODS.items()]
     objectives = [(str(name), spec.settings) for name, spec in OBJECTIVES.items()]
-    return [choice.name for choice in CHOICES] + [
+    return [FORM_FIELD, *(choice.name for choice in CHOICES)] + [
         field_name(owner, setting)
         for owner, settings in (*methods, *objectives)
         for setting in settings

@@ -60,6 +60,9 @@ class Recipe(BaseModel):
     """The settings of the method, all of them, as its row in METHODS names them."""
     quantization: Quantization = Quantization.NONE
     """In how few bits the base model's frozen weights are held while it learns."""
+    four_bits_if_short: bool = False
+    """Whether the run may go on with the base model in 4 bits where nothing else helps against
+    too little memory. Earlier recipes lack it."""
     objective: Objective = Objective.ANSWERS
     """What is learned from the examples."""
     objective_settings: MethodSettings = Field(default_factory=dict, validate_default=True)
@@ -145,6 +148,14 @@ class Recipe(BaseModel):
             raise ValueError(f"{METHODS[self.method].title} does not go with sorting into kinds.")
         return self
 
+    @property
+    def may_fall_to_four_bits(self) -> bool:
+        return (
+            self.four_bits_if_short
+            and self.quantization is not Quantization.FOUR_BIT
+            and Quantization.FOUR_BIT in METHODS[self.method].quantizations
+        )
+
     @classmethod
     def read(cls, run_folder: Path) -> Self:
         return cls.model_validate_json((run_folder / RECIPE_FILE).read_text(encoding="utf-8"))
@@ -190,6 +201,7 @@ class RecipeChoices(BaseModel):
     method_settings: MethodSettings = Field(default_factory=dict)
     """Only those that were chosen; they belong to the chosen method, or else to the rule's."""
     quantization: Quantization | None = None
+    four_bits_if_short: bool | None = None
     objective: Objective = Objective.ANSWERS
     objective_settings: MethodSettings = Field(default_factory=dict)
     """Only those that were chosen."""
@@ -224,6 +236,7 @@ class FittedSettings(BaseModel):
     max_tokens_per_example: int
     evaluations: int
     patience: int
+    four_bits_if_short: bool = True
 
     def updates(self, train_count: int) -> int:
         return self.epochs * ceil(train_count / self.examples_per_update)

@@ -1,7 +1,7 @@
 """What a recipe says about its method, for the pages: name, value, and what it means."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from app.runs.methods import METHODS, Method, Quantization
 from app.runs.objectives import OBJECTIVES, Objective
@@ -10,6 +10,7 @@ from app.runs.setting import find_setting
 from app.runs.tables import Run
 
 Fact = tuple[str, str, str]
+_BITS: Final = {Quantization.EIGHT_BIT: "8 bits", Quantization.FOUR_BIT: "4 bits"}
 
 
 def method_facts(content: Mapping[str, Any]) -> list[Fact]:
@@ -24,11 +25,10 @@ def method_facts(content: Mapping[str, Any]) -> list[Fact]:
         setting = find_setting(spec.settings, setting_name)
         if setting is not None:
             facts.append((setting.label, setting.in_words(value), setting.meaning))
-    quantization = recipe.get("quantization", Quantization.NONE)
-    if quantization != Quantization.NONE:
-        facts.append(
-            ("Base model held in", quantization, "Fewer bits take less memory and are less exact.")
-        )
+    form = recipe.get("quantization", Quantization.NONE)
+    if form in _BITS:
+        meaning = "Fewer bits take less memory and are less exact; 16 or 32 are usual."
+        facts.append(("Base model held in", _BITS[form], meaning))
     return facts
 
 

@@ -25,9 +25,10 @@ from app.runs.errors import (
     NoExamplesError,
     UnknownRunError,
 )
+from app.runs.few_bits import check_few_bits
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Objective
-from app.runs.outlook import run_outlook
+from app.runs.outlook import devices_now, run_outlook
 from app.runs.proposals import require_offer
 from app.runs.queue.claiming import line_up
 from app.runs.queue.needs import needs_of
@@ -188,6 +189,7 @@ def start_run(
         NoExamplesError: if the project has no examples.
         UnknownProjectError: if the project was deleted meanwhile.
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
+        MethodNotInFewBitsError, FewBitsNotHereError: if it cannot be held in as few bits.
         DiskFullError: if there is no room for the run's checkpoints.
     """
     frozen = frozen or freeze_examples(
@@ -198,6 +200,7 @@ def start_run(
     try:
         project = hold_still(session, project.id)
         choices = _choices_like(session, project.id, choices, frozen.continues_from)
+        check_few_bits(choices, devices_now(session))
         recipe = make_recipe(base_model, preset, choices, snapshot, frozen.continues_from)
         recipe = divided_if_needed(session, base_model, project.id, recipe, snapshot)
         storage.require_room(_room_for(recipe, base_model))
@@ -288,6 +291,7 @@ def _queue(
     needs = needs_of(recipe)
     run.needs_kind, run.needs_memory_bytes = needs.kind, needs.memory_bytes
     run.needs_devices = needs.devices
+    run.needs_bits = needs.bits
     line_up(session, run)
     repository.add(session, run)
     repository.add_event(session, run, "status", {"status": RunStatus.QUEUED})

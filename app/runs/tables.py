@@ -9,6 +9,7 @@ from app.clock import now
 from app.database.base import Base, JsonColumn, JsonObject
 from app.ids import new_id
 from app.leases.tables import LeaseMixin
+from app.runs.method_spec import Quantization
 from app.runs.status import RunStatus
 from app.workers.device import DeviceKind
 
@@ -63,8 +64,11 @@ class Run(LeaseMixin, Base):
     """Of how much device memory even its smallest form has need; None if nobody knows."""
     needs_devices: Mapped[int] = mapped_column(default=1, server_default="1")
     """On how many devices of one machine at least: more than one if it fits on none alone."""
+    needs_bits: Mapped[Quantization | None] = mapped_column(String(10))
+    """The form of few bits in which a device must be able to hold its base model, if any."""
     device: Mapped[JsonObject | None] = mapped_column(JsonColumn)
-    """On what it is trained, or was last: host, kind, host_devices, id, name, memory_bytes.
+    """On what it is trained, or was last: host, kind, host_devices, id, name, memory_bytes,
+    few_bits.
 
     Where it is trained on several devices of the host: also further, each with id, name,
     memory_bytes.

@@ -7,9 +7,14 @@ column `workers.device`; so does the claim of a run, which names what its worker
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+FEW_BITS_KEY: Final = "few_bits"
+NOT_TRIED_YET: Final = (
+    "Whether this machine can is not known yet; it is tried when nothing else goes on."
+)
 
 
 class DeviceKind(StrEnum):
@@ -60,7 +65,23 @@ class DeviceFacts(BaseModel):
         return f"{self.count} × {names}" if self.count > 1 else names
 
     def each(self) -> list["OneDevice"]:
-        return [OneDevice(self.host, self.kind, device, self.count) for device in self.devices]
+        forms = tuple(sorted(form for form, why_not in self._tried_forms().items() if not why_not))
+        return [
+            OneDevice(self.host, self.kind, device, self.count, forms) for device in self.devices
+        ]
+
+    def obstacle_to(self, form: str) -> str:
+        """Say why no base model can be held in a form of few bits; empty where one can.
+
+        Args:
+            form: such as "4bit"; what its worker found out by trying.
+        """
+        return str(self._tried_forms().get(form, NOT_TRIED_YET))
+
+    def _tried_forms(self) -> dict[str, Any]:
+        tried = self.measured.get(FEW_BITS_KEY)
+        obstacles = tried.get("obstacles") if isinstance(tried, dict) else None
+        return obstacles if isinstance(obstacles, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -69,18 +90,21 @@ class OneDevice:
 
     Attributes:
         host_devices: how many its host has.
+        few_bits: the forms of few bits in which it can hold a base model, such as "4bit".
     """
 
     host: str
     kind: DeviceKind
     device: Device
     host_devices: int = 1
+    few_bits: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return host, kind, host_devices, id, name and memory_bytes."""
+        """Return host, kind, host_devices, id, name, memory_bytes and few_bits."""
         return {
             "host": self.host,
             "kind": self.kind.value,
             "host_devices": self.host_devices,
             **self.device.model_dump(),
+            "few_bits": list(self.few_bits),
         }

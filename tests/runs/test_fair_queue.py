@@ -28,7 +28,7 @@ from app.runs.steering import cancel_run, continue_run
 from app.runs.tables import Run
 from app.storage.folders import Storage
 from app.workers.device import DeviceKind, OneDevice
-from tests.support.devices import GIGABYTE, ONE_CPU, a_worker_is_there, cards
+from tests.support.devices import GIGABYTE, ONE_CPU, a_worker_is_there, cards, with_few_bits
 from tests.support.runs import RECIPE_OF_NOTHING, get_run
 
 
@@ -213,6 +213,27 @@ class TestDevices:
         assert held is not None
         assert held.id == needy
 
+    def test_few_bits_go_only_to_a_device_that_was_tried_and_can(self, queue: Queue) -> None:
+        (needy,) = queue.ask("ann", needs_bits=Quantization.FOUR_BIT)
+        (other,) = queue.ask("ann", needs_bits=Quantization.EIGHT_BIT)
+        not_tried, one_form = ONE_CPU, with_few_bits(ONE_CPU, eight_bit="It does not run.")
+        for device in (None, *not_tried.each()):
+            assert queue.claim(device) is None
+        a_worker_is_there(queue.engine, not_tried)
+        with transaction(queue.engine) as session:
+            assert places_in_queue(session, [needy])[needy].lacks is not None
+        a_worker_is_there(queue.engine, one_form)
+        with transaction(queue.engine) as session:
+            found = places_in_queue(session, [needy, other])
+        assert (found[needy].lacks, found[needy].ahead) == (None, 0)
+        assert found[other].lacks is not None
+        (device,) = one_form.each()
+        held = queue.claim(device)
+        assert held is not None
+        assert held.id == needy
+        assert get_run(queue.engine, needy).device == device.as_json()
+        assert queue.claim(device) is None
+
     def test_a_run_that_no_device_there_can_train_says_so(self, queue: Queue) -> None:
         (needy,) = queue.ask("ann", needs_kind=DeviceKind.CUDA)
         (other,) = queue.ask("bob")
@@ -351,11 +372,11 @@ class TestReordering:
         assert queue.order() == [b, c, a, d]
 
 
-def test_a_base_model_in_few_bits_needs_a_card() -> None:
+def test_a_base_model_in_few_bits_needs_a_device_that_can_hold_it_so() -> None:
     recipe = RECIPE_OF_NOTHING
     assert needs_of(recipe) == Needs()
     in_few_bits = recipe.model_copy(update={"quantization": Quantization.FOUR_BIT})
-    assert needs_of(in_few_bits) == Needs(DeviceKind.CUDA)
+    assert needs_of(in_few_bits) == Needs(bits=Quantization.FOUR_BIT)
 
 
 def test_fifty_workers_begin_fifty_runs_once_each(queue: Queue) -> None:

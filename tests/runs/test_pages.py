@@ -7,13 +7,14 @@ import pytest
 from app.datasets.service import add_examples
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE
 from app.projects.tables import Project
+from app.runs.recipe import Recipe
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.tables import RunMetric, RunSample
 from app.workers.device import Device, DeviceFacts, DeviceKind
 from app.workers.repository import report
 from app.workers.tables import Worker
-from tests.support.devices import ONE_CPU, cards
+from tests.support.devices import ONE_CPU, cards, with_few_bits
 from tests.support.runs import examples, get_run
 from tests.support.web import OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
@@ -125,6 +126,69 @@ class TestTrainingPage:
         assert "a whole number from 1 to 256" in answer.text
         assert 'id="field-lora.rank-error"' in answer.text
         assert 'value="0.1"' in answer.text
+
+    def test_few_bits_are_shown_greyed_with_the_reason_until_a_machine_can(
+        self, web: Web, project: Project
+    ) -> None:
+        address = f"/projects/{project.id}/training"
+        client = web.client_for(OWNER)
+        choice = 'name="base_form" value="4bit"'
+        text = client.page(address)
+        assert f"{choice} disabled" in text
+        assert "not known yet" in text
+        why = "The program for it (bitsandbytes) is not installed on this machine."
+        with web.transaction() as session:
+            facts = with_few_bits(ONE_CPU, four_bit=why, eight_bit=why)
+            report(session, "here:1/runs", RUNS_QUEUE, facts)
+        text = client.page(address)
+        assert f"{choice} disabled" in text
+        assert why in text
+        refused = client.submit(address, {"base_form": "4bit", "lora.rank": "12"})
+        assert refused.status_code == 422
+        assert why in refused.text
+        assert 'id="field-base_form-error"' in refused.text
+        assert 'value="12"' in refused.text
+        with web.transaction() as session:
+            facts = with_few_bits(ONE_CPU, eight_bit=why)
+            report(session, "here:1/runs", RUNS_QUEUE, facts)
+        text = client.page(address)
+        assert f"{choice} disabled" not in text
+        assert choice in text
+        assert 'value="8bit" disabled' in text
+
+    def test_a_run_in_four_bits_says_so_and_waits_for_a_machine_that_can(
+        self, web: Web, project: Project
+    ) -> None:
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, with_few_bits(ONE_CPU))
+        run_id = start(web, project, base_form="4bit")
+        run = get_run(web.engine, run_id)
+        assert run.recipe["quantization"] == run.needs_bits == "4bit"
+        address = f"/projects/{project.id}/runs/{run_id}"
+        assert "4 bits" in web.client_for(OWNER).page(address)
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, ONE_CPU)
+        text = web.client_for(OWNER).page(address)
+        assert "No machine that is there can hold the base model in fewer bits." in text
+
+    def test_a_method_that_needs_the_whole_numbers_is_refused_in_few_bits(
+        self, web: Web, project: Project
+    ) -> None:
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, with_few_bits(ONE_CPU))
+        form = {"base_form": "4bit", "method": "pissa"}
+        answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
+        assert answer.status_code == 422
+        assert "does not go with PiSSA" in answer.text
+
+    @pytest.mark.parametrize(("form", "allowed"), [("", True), ("none", False), ("8bit", True)])
+    def test_four_bits_are_the_last_resort_unless_the_owner_says_no(
+        self, web: Web, project: Project, form: str, *, allowed: bool
+    ) -> None:
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, with_few_bits(ONE_CPU))
+        run = get_run(web.engine, start(web, project, base_form=form))
+        assert Recipe.model_validate(run.recipe).may_fall_to_four_bits is allowed
 
     def test_nothing_starts_without_examples(self, web: Web) -> None:
         project = web.project()

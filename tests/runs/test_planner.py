@@ -20,6 +20,7 @@ from app.runs.outlook import for_any_examples
 from app.runs.planner import plan
 from app.runs.setting import fill_settings
 from app.workers.device import Device, DeviceFacts, DeviceKind
+from tests.support.devices import with_few_bits
 from worker.training.batches import divide
 
 _SHELF = read_shelf(BUILT_IN_SHELF)
@@ -190,7 +191,9 @@ class TestFits:
         assert "4 bits" not in remedies(bad)
         card = for_any_examples(_LARGE, [_machine(16, DeviceKind.CUDA)])
         assert not card.best.plan.fits_in_small_steps
-        assert "4 bits" not in remedies(card), "no method learns in 4 bits yet"
+        assert "4 bits" not in remedies(card), "nobody knows whether it can"
+        able = for_any_examples(_LARGE, [with_few_bits(_machine(16, DeviceKind.CUDA))])
+        assert "the base model is held in 4 bits" in remedies(able)
 
     def test_several_machines_are_named(self) -> None:
         both = for_any_examples(_LARGE, [_machine(16), _machine(80, DeviceKind.CUDA)])

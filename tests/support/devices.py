@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from app.database.session import transaction
 from app.jobs import RUNS_QUEUE
-from app.workers.device import Device, DeviceFacts, DeviceKind
+from app.workers.device import FEW_BITS_KEY, Device, DeviceFacts, DeviceKind
 from app.workers.repository import report
 
 GIGABYTE: Final = 1024**3
@@ -33,6 +33,12 @@ def cards(count: int = 1, memory_bytes: int = 24 * GIGABYTE) -> DeviceFacts:
         ram_bytes=64 * GIGABYTE,
         cores=16,
     )
+
+
+def with_few_bits(facts: DeviceFacts, *, four_bit: str = "", eight_bit: str = "") -> DeviceFacts:
+    """The same machine once it was tried; with a sentence for each form that it cannot have."""
+    tried = {"obstacles": {"4bit": four_bit, "8bit": eight_bit}}
+    return facts.model_copy(update={"measured": {FEW_BITS_KEY: tried}})
 
 
 def a_worker_is_there(engine: Engine, facts: DeviceFacts = ONE_CPU) -> None:

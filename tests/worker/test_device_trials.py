@@ -1,16 +1,23 @@
 """A machine is measured once, when nothing waits, and the planner counts with it."""
 
 import json
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import Engine
 
 from app.database.session import transaction
 from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION, DeviceConstants
+from app.runs.methods import Quantization
 from app.storage.folders import Storage
+from app.workers.device import FEW_BITS_KEY
 from tests.support.waiting import wait_until
 from worker import device_trials
+from worker.device_trial import few_bits
 from worker.device_trial.speed import solve
 from worker.device_trials import DeviceTrials, end_trial, is_current, running_trial
 from worker.devices import describe, measurements_file
@@ -30,14 +37,67 @@ def test_a_measurement_counts_until_a_library_changes(storage: Storage) -> None:
     )
     file = measurements_file(storage)
     file.write_text(json.dumps({MEASURED_KEY: constants.model_dump(mode="json")}))
+    assert not is_current(storage), "in how few bits a model can be held is not known"
+    tried = {
+        "version": few_bits.VERSION,
+        "libraries": describe(storage).libraries,
+        "obstacles": {"4bit": "", "8bit": "It does not run."},
+    }
+
+    def note(constants: DeviceConstants, tried: dict[str, Any]) -> None:
+        measured = {MEASURED_KEY: constants.model_dump(mode="json"), FEW_BITS_KEY: tried}
+        file.write_text(json.dumps(measured))
+
+    note(constants, tried)
     assert is_current(storage)
+    facts = describe(storage)
+    assert (facts.obstacle_to("4bit"), facts.obstacle_to("8bit")) == ("", "It does not run.")
+    assert facts.each()[0].few_bits == ("4bit",)
+    note(constants, tried | {"libraries": {"torch": "1.0"}})
+    assert not is_current(storage)
     used = DeviceConstants.of(describe(storage))
     assert (used.process_bytes, used.is_measured) == (123e6, True)
     older = constants.model_copy(update={"libraries": {"torch": "1.0"}})
-    file.write_text(json.dumps({MEASURED_KEY: older.model_dump(mode="json")}))
+    note(older, tried)
     assert not is_current(storage)
-    file.write_text(json.dumps({MEASURED_KEY: {"version": TRIAL_VERSION}}))
+    file.write_text(json.dumps({MEASURED_KEY: {"version": TRIAL_VERSION}, FEW_BITS_KEY: tried}))
     assert not is_current(storage)
+
+
+@pytest.mark.parametrize("form", few_bits.FORMS)
+def test_few_bits_are_tried_with_a_layer_of_their_own(form: Quantization, tmp_path: Path) -> None:
+    assert few_bits.obstacle(form, tmp_path) == ""
+
+
+def test_a_layer_that_calculates_wrongly_is_an_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def negated(layer: torch.nn.Linear, *_: object) -> torch.nn.Linear:
+        other = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
+        other.load_state_dict({"weight": -layer.weight.detach()})
+        return other
+
+    monkeypatch.setattr("worker.training.few_bits.held_layer", negated)
+    monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: torch.float32)
+    assert "is off by 200%" in few_bits.obstacle(Quantization.FOUR_BIT, tmp_path)
+
+
+def test_a_machine_without_the_library_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert "is not installed" in few_bits.obstacle(Quantization.FOUR_BIT, tmp_path)
+
+
+def test_trying_that_ends_its_process_is_an_obstacle_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_bits, "_MODULE", "tests.support.no_such_program")
+    obstacles = few_bits.facts(tmp_path)["obstacles"]
+    assert set(obstacles) == {"4bit", "8bit"}
+    assert all(
+        "does not work on this machine: it ended with 1" in why for why in obstacles.values()
+    )
 
 
 @pytest.mark.one_database
@@ -76,3 +136,4 @@ def test_the_real_trial_measures(engine: Engine, storage: Storage) -> None:
     measured = DeviceConstants.of(describe(storage))
     assert measured.is_measured
     assert measured.process_bytes > 10**8
+    assert describe(storage).each()[0].few_bits == ("4bit", "8bit")

@@ -2,18 +2,22 @@
 
 A process of its own that takes some seconds: it lets the loop's own parts (adapter, loss, backward
 pass) go through random models of a few shapes, and writes an app.runs.device_constants
-.DeviceConstants into FILE, under the planner's key. A run that begins ends it.
+.DeviceConstants into FILE, under the planner's key. Before that it has another process find out in
+how few bits a base model can be held here (few_bits.py). A run that begins ends it.
 """
 
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.runs.device_constants import MEASURED_KEY, DeviceConstants
-from app.runs.methods import Method
+from app.runs.methods import Method, Quantization
 from app.storage.durable import write_atomically
+from app.workers.device import FEW_BITS_KEY
+from worker.device_trial import few_bits
+from worker.few_bits import choose_library
 
 # Besides the imports: reading the tokenizer, the weights and the examples.
 _LOADING_SECONDS: Final = 3.0
@@ -67,13 +71,18 @@ def main() -> None:
     share_the_processor()
     forget_old_shapes()
     keep_memory()
+    _note(file, FEW_BITS_KEY, few_bits.facts(file.parent))
+    choose_library(Quantization.NONE)
     constants = measure(_weight_bytes(file.parent))
+    _note(file, MEASURED_KEY, constants.model_dump(mode="json"))
+
+
+def _note(file: Path, key: str, value: dict[str, Any]) -> None:
     try:
         content = dict(json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
         content = {}
-    content[MEASURED_KEY] = constants.model_dump(mode="json")
-    write_atomically(file, json.dumps(content, indent=2).encode())
+    write_atomically(file, json.dumps(content | {key: value}, indent=2).encode())
 
 
 def _weight_bytes(runs_folder: Path) -> int:

@@ -4,6 +4,9 @@ import argparse
 import logging
 import os
 
+from app.runs.methods import Quantization
+from worker.few_bits import choose_library
+
 
 def main() -> None:
     # Nothing here may reach for the network: the libraries look at these when they are imported.
@@ -15,6 +18,7 @@ def main() -> None:
         TRANSFORMERS_VERBOSITY="error",
         HF_HUB_DISABLE_PROGRESS_BARS="1",
     )
+    choose_library(Quantization.NONE)
     import uvicorn
 
     from app.chat.inference_token import ensure_inference_token

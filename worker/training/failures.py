@@ -162,11 +162,12 @@ def method_unsuited(method: str, model: str, why: str) -> TrainingFailureError:
     )
 
 
-def quantization_missing() -> TrainingFailureError:
+def few_bits_missing(details: str) -> TrainingFailureError:
     return TrainingFailureError(
         "method_unsuited",
-        "The base model cannot be held in 4 or 8 bits by this version of Tailor.",
-        "Start again without it.",
+        "The base model cannot be held in 4 or 8 bits on the machine that was to train it.",
+        "Start again with the base model as it is.",
+        details=details,
     )
 
 
@@ -197,6 +198,17 @@ def out_of_memory(details: str, fitting_tokens: int = 0) -> TrainingFailureError
         f"Choose a smaller base model, or {shorter}.",
         details=details,
         fitting_tokens=fitting_tokens,
+    )
+
+
+def four_bits_next(details: str) -> TrainingFailureError:
+    """Only a process that has not held the base model as it is has room for it in 4 bits."""
+    return TrainingFailureError(
+        "out_of_memory",
+        "The machine's memory is too small for the base model as it is.",
+        "Tailor tries again in a fresh process, with the base model in 4 bits.",
+        details=details,
+        permanent=False,
     )
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 
 from app.runs.child_events import Ending
+from app.runs.methods import Quantization
 from app.runs.recipe import Recipe
+from worker.few_bits import bits_of
+from worker.methods.learner import Learner
 from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import plan_epoch
 from worker.training.chat_templates import ChatFormat
@@ -22,7 +25,7 @@ from worker.training.examples import check_data, data_file, read_examples
 from worker.training.gradients import add_up_gradients
 from worker.training.learner import load_learner
 from worker.training.lora_layers import speed_up
-from worker.training.memory import MemoryBudget, Ways
+from worker.training.memory import MemoryBudget, Ways, falling_to_four_bits
 from worker.training.model import (
     base_sha256,
     check_base_model,
@@ -31,7 +34,7 @@ from worker.training.model import (
 from worker.training.objectives.making import make_objective
 from worker.training.objectives.objective import Surroundings
 from worker.training.plan import TrainingPlan
-from worker.training.precision import NOTEBOOK, Numbers, choose_device
+from worker.training.precision import NOTEBOOK, choose_device
 from worker.training.progress import RunState
 from worker.training.recall import Recall, Recaller
 from worker.training.recompute import trial, way_to_recompute
@@ -70,10 +73,10 @@ class TrainingRun:
         self.check_inputs()
         self._setup_data()
         self.reports.phase("loading_model", f"Loading {self.recipe.base_model_name}")
-        checkpoint = self.find_beginning()
+        checkpoint = self.find_beginning(bits := bits_of(self.recipe, self.run_folder))
         self.objective.team = self.team
         self.numbers.apply()
-        self._setup_model()
+        self._setup_model(bits)
         random_state.seed_everything(self.recipe.seed)
         if checkpoint is not None:
             self.state = resume.unpack(checkpoint, self.learner, self.optimizer, self.reports)
@@ -81,6 +84,7 @@ class TrainingRun:
             for name in checkpoint.skipped:
                 self.reports.warn(f"The saved state {name} was damaged and has been passed over.")
             self.reports.inform(f"Going on from step {checkpoint.step}.")
+        self.state.held_as = bits.value
         self._setup_evaluation()
         self.model.train()
         self.reports.plan(self.plan, self.tables, self.recipe.epochs, self.state)
@@ -240,13 +244,13 @@ class TrainingRun:
             raise failures.no_usable_examples(train.counts.examples_left_out)
         self.plan = TrainingPlan.for_rows(recipe, len(train), len(held_out))
 
-    def find_beginning(self) -> Checkpoint | None:
+    def find_beginning(self, bits: Quantization) -> Checkpoint | None:
         """Choose where to go on and with which numbers, and have others begin there, too."""
         checkpoint = resume.find_resumable(
             self.checkpoints, self.reports, finishes=self.stop.finishes
         )
         notebook = self.run_folder.parent / NOTEBOOK
-        self.numbers = resume.numbers_of(checkpoint) or Numbers.choose(notebook)
+        self.numbers = resume.numbers_for(checkpoint, notebook, bits)
         if self.members is not None:
             place, divides = self.checkpoints.temporary("team"), self.recipe.divides_model
             self.members.call(place, checkpoint.step if checkpoint else None, self.numbers)
@@ -254,11 +258,10 @@ class TrainingRun:
             self.reports.devices = self.team.size
         return checkpoint
 
-    def _setup_model(self) -> None:
+    def _setup_model(self, bits: Quantization) -> None:
         """Load the base, frozen, and make ready what is to be trained of it."""
-        recipe = self.recipe
-        self.learner = load_learner(recipe, self.numbers, self.objective, self.plan.total_steps)
-        wear_start(self.learner, recipe, self.run_folder)
+        self.learner = _load(self, bits)
+        wear_start(self.learner, self.recipe, self.run_folder)
         self.model, self.weights = self.learner.model, self.learner.weights
         speed_up(self.model)
         if not self.team.is_divided:
@@ -304,6 +307,11 @@ class TrainingRun:
         """Raise StoppedError if the run was asked to stop."""
         if self.stop.is_up:
             raise StoppedError(self.state.step)
+
+
+def _load(run: TrainingRun, bits: Quantization) -> Learner:
+    with falling_to_four_bits(run.run_folder):
+        return load_learner(run.recipe, bits, run.numbers, run.objective, run.plan.total_steps)
 
 
 def _optimizer_of(run: TrainingRun) -> torch.optim.AdamW:

@@ -59,6 +59,10 @@ def main() -> int:
 
 def _prepare() -> None:
     """Import what a training needs. What fails here fails again, and is told, in the training."""
+    from app.runs.methods import Quantization
+    from worker.few_bits import choose_library
+
+    choose_library(Quantization.NONE)
     try:
         from worker.training import loop  # noqa: F401
         from worker.training.warming import warm_up
@@ -75,9 +79,13 @@ def train(order: Order, events: EventWriter) -> int:
     events.emit("phase", phase="loading_data", message="Reading your examples")
     run_folder, fence = order.run_folder.resolve(), order.fence
     try:
+        from app.runs.recipe import Recipe
+        from worker.few_bits import bits_of, choose_library
+
         # Before the import below, which takes them as long as it takes this process.
         further = order.further_devices
         members = Members(further, run_folder, fence, events) if further else None
+        choose_library(bits_of(Recipe.read(run_folder), run_folder))
         from worker.training.loop import run_training
 
         run_training(run_folder, fence, events, stop, members)

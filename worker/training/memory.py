@@ -1,9 +1,11 @@
-"""When memory runs short, the run goes down a ladder; what is learned stays the same.
+"""When memory runs short, the run goes down a ladder; what is learned stays the same, if it can.
 
 1. Half as many tokens go through the model at once, and half of that, until each row stands alone.
    An update's gradient is a sum over micro-batches, and so is the held-out loss: smaller ones give
    the same sums.
 2. Activations are calculated twice instead of being kept (`recompute.py`), to the same bits.
+3. A fresh process holds the base model in 4 bits, where owner, method and device allow it. This
+   alone changes a little what is learned, so it comes last, and the page says so.
 
 Below that nothing is left, and the run ends with what would fit. A processor's memory is looked at
 before each micro-batch, because there the kernel gives no error: it ends the process.
@@ -11,6 +13,7 @@ before each micro-batch, because there the kernel gives no error: it ends the pr
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -41,6 +44,13 @@ CALCULATED_TWICE: Final = (
     "Memory ran short, so the examples are read one by one and a part of the calculation is done "
     "twice instead of being kept. What is learned stays the same; it takes longer, by a third or "
     "more."
+)
+
+
+IN_FOUR_BITS: Final = (
+    "There was too little memory for the base model as it is, so it is held in 4 bits. How many "
+    "examples each step learns from stays the same; the model is a little less exact while it "
+    "learns, and it takes longer."
 )
 
 
@@ -146,9 +156,7 @@ class MemoryBudget:
             # Outside of the handler: what the failed attempt held is free only now.
             give_back()
             if self._state.memory_rung >= self._lowest:
-                if self._begun_at < self._lowest:
-                    raise failures.memory_in_pieces(details)
-                raise failures.out_of_memory(details, self._longest_that_fits())
+                raise self._nothing_left_here(details)
             self._go_down()
             self._restore(random)
 
@@ -195,14 +203,26 @@ class MemoryBudget:
             replace(notes, rung=rung, lowest=self._lowest).write(self._folder)
 
     def _apply(self) -> None:
-        if self._state.memory_rung == 0:
-            return
         if self.recomputes and self._recompute is not None:
             self._recompute()
-        note = CALCULATED_TWICE if self.recomputes else LESS_AT_ONCE
+        note = self._what_was_done()
         if note != self._told:
             self._told = note
             self._reports.memory(note)
+
+    def _what_was_done(self) -> str:
+        if MemoryNotes.read(self._folder).in_four_bits:
+            return IN_FOUR_BITS
+        if self.recomputes:
+            return CALCULATED_TWICE
+        return LESS_AT_ONCE if self._state.memory_rung else ""
+
+    def _nothing_left_here(self, details: str) -> failures.TrainingFailureError:
+        if self._begun_at < self._lowest:
+            return failures.memory_in_pieces(details)
+        if take_four_bits(self._folder):
+            return failures.four_bits_next(details)
+        return failures.out_of_memory(details, self._longest_that_fits())
 
     def _random_state(self) -> list[torch.Tensor]:
         states = [torch.get_rng_state()]
@@ -229,6 +249,29 @@ class MemoryBudget:
             give_back()
             length //= 2
         return 0
+
+
+@contextmanager
+def falling_to_four_bits(run_folder: Path) -> Iterator[None]:
+    """Let the next attempt hold the base model in 4 bits, if there is no room to load it as it is.
+
+    Raises:
+        TrainingFailureError: in place of the error, if that is allowed.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if failures.is_out_of_memory(error) and take_four_bits(run_folder):
+            raise failures.four_bits_next(str(error)) from error
+        raise
+
+
+def take_four_bits(run_folder: Path) -> bool:
+    """Leave word that the next attempt holds the base model in 4 bits; False if it may not."""
+    notes = MemoryNotes.read(run_folder)
+    if notes.four_bits_left:
+        notes.taking_four_bits().write(run_folder)
+    return notes.four_bits_left
 
 
 def _halvings(most_tokens: int, longest_item: int) -> Iterator[int]:

@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.base_models.files import UnreadableModelError, fingerprint
 from app.base_models.safety import UnsafeModelError, check_folder
+from app.runs.methods import Quantization
 from app.runs.recipe import Recipe
-from worker.training import failures
+from worker.training import failures, few_bits
 from worker.training.team.divided import own_part
 
 
@@ -51,8 +52,14 @@ def load_tokenizer(recipe: Recipe) -> Tokenizer:
     return tokenizer
 
 
-def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """Load the frozen base model."""
+def load_base(
+    recipe: Recipe, bits: Quantization, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Load the frozen base model.
+
+    Raises:
+        TrainingFailureError: if its files cannot be read, or it cannot be held in few bits here.
+    """
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             recipe.base_model_folder,
@@ -60,11 +67,16 @@ def load_base(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> PreTr
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **few_bits.loading_options(bits, dtype, device),
         )
+    except ImportError as error:
+        raise failures.few_bits_missing(str(error)) from error
     except (OSError, ValueError, KeyError) as error:
         raise failures.base_model_missing(recipe.base_model_name, str(error)) from error
     model.requires_grad_(requires_grad=False)
-    moved: PreTrainedModel = model.to(device)
+    few_bits.keep_their_form(model)
+    # In few bits it was loaded where it belongs.
+    moved: PreTrainedModel = model.to(device) if bits is Quantization.NONE else model
     return moved
 
 

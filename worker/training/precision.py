@@ -17,10 +17,12 @@ from typing import Any, Final, Self
 
 import torch
 
+from app.runs.methods import Quantization
 from app.storage.durable import write_atomically
 
 NOTEBOOK: Final = "number-formats.json"
 _CALCULATING: Final = ("torch", "transformers", "peft", "tokenizers")
+_FEW_BITS: Final = "bitsandbytes"
 _SIZE: Final = 512
 _ROUNDS: Final = 12
 _WORTH_IT: Final = 1.5
@@ -42,11 +44,17 @@ class Numbers:
     libraries: dict[str, str]
 
     @classmethod
-    def choose(cls, notebook: Path) -> Self:
-        """Return what suits this machine best, as it was found out and written down once."""
+    def choose(cls, notebook: Path, bits: Quantization = Quantization.NONE) -> Self:
+        """Return what suits this machine best, as it was found out and written down once.
+
+        Args:
+            notebook: where the machines' number formats are written down.
+            bits: in how few the base model is held.
+        """
         device = choose_device()
         dtype = remembered_dtype(device, notebook)
-        return cls(device, dtype, torch.get_num_threads(), libraries())
+        more = () if bits is Quantization.NONE else (_FEW_BITS,)
+        return cls(device, dtype, torch.get_num_threads(), libraries(*more))
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -68,7 +76,7 @@ class Numbers:
 
     def difference_here(self) -> str:
         """Say in what this machine would calculate otherwise; empty if it would not."""
-        here = {"device": choose_device().type, **libraries()}
+        here = {"device": choose_device().type, **libraries(*self.libraries)}
         begun_with = {"device": self.device.type, **self.libraries}
         return ", ".join(
             f"{name} was {begun_with.get(name, 'another')} and is {value} now"
@@ -84,8 +92,8 @@ class Numbers:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def libraries() -> dict[str, str]:
-    return {name: version(name) for name in _CALCULATING}
+def libraries(*more: str) -> dict[str, str]:
+    return {name: version(name) for name in dict.fromkeys((*_CALCULATING, *more))}
 
 
 def choose_device() -> torch.device:

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import torch
 
+from app.runs.methods import Quantization
 from worker.device_memory import resident_bytes
 from worker.training.measured import Measured
 
@@ -32,6 +33,7 @@ class RunState:
         best_right: the same of the best state.
         best_confusion: of the best state, [kind, taken for, how often] each.
         evaluations_since_best: how many evaluations in a row brought no lower loss.
+        held_as: the form in which the base model is held, in how few bits.
         memory_rung: how far the run went down because memory ran short, see memory.py.
     """
 
@@ -59,6 +61,7 @@ class RunState:
     best_confusion: list[list[int]] = field(default_factory=list)
     evaluations_since_best: int = 0
     peak_memory_bytes: int = 0
+    held_as: str = Quantization.NONE.value
     memory_rung: int = 0
     base_answers: list[str] = field(default_factory=list)
 

@@ -191,6 +191,7 @@ class Reports:
             evaluations=state.evaluations,
             peak_memory_bytes=max(state.peak_memory_bytes, peak_memory_bytes(device)),
             devices=self.devices,
+            held_as=state.held_as,
             adapter_folder=saved.folder,
             adapter_sha256=saved.sha256,
             adapter_bytes=saved.size_bytes,

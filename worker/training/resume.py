@@ -4,10 +4,12 @@ All that the rest of the run depends on is in it, so that a run that goes on end
 adapter, bit for bit on a processor, as one that was never interrupted.
 """
 
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from app.runs.methods import Quantization
 from worker.methods.learner import Learner, Weights
 from worker.training import random_state
 from worker.training.checkpoints import Checkpoint, CheckpointFolder, Tensors
@@ -39,12 +41,13 @@ def find_resumable(
     return None
 
 
-def numbers_of(checkpoint: Checkpoint | None) -> Numbers | None:
-    """Return with which numbers a run goes on; None where this machine has to choose."""
-    if checkpoint is None:
-        return None
-    numbers = Numbers.from_json(checkpoint.state["numbers"])
-    return None if numbers.difference_here() else numbers
+def numbers_for(checkpoint: Checkpoint | None, notebook: Path, bits: Quantization) -> Numbers:
+    """Return with which numbers a run goes on, or those that this machine chooses."""
+    if checkpoint is not None:
+        numbers = Numbers.from_json(checkpoint.state["numbers"])
+        if not numbers.difference_here():
+            return numbers
+    return Numbers.choose(notebook, bits)
 
 
 def pack(

@@ -9,6 +9,7 @@ the copies that are written.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import prod
 from typing import Final
 
 from app.base_models.transformer_shape import TransformerShape
@@ -36,7 +37,12 @@ _SCORE_BYTES: Final = 14
 _LEARNED_SCORE_BYTES: Final = 16
 # The backward pass holds the gradients of one layer's widest numbers, some of them twice.
 _RUNNING_NUMBERS: Final = 3
-_QUANTIZED_BYTES: Final = {Quantization.EIGHT_BIT: 1.05, Quantization.FOUR_BIT: 0.56}
+# Of each weight: its bits, and its share of a block's scale, which is itself held in 8 bits where
+# the weight is in 4 (double quantisation, blocks of 64 and 256).
+_QUANTIZED_BYTES: Final = {
+    Quantization.EIGHT_BIT: 1.0 + 4 / 1024,
+    Quantization.FOUR_BIT: 0.5 + 1 / 64 + 4 / (64 * 256),
+}
 
 
 class Cost(StrEnum):
@@ -128,7 +134,9 @@ def weights_bytes(shape: TransformerShape, work: Work, constants: DeviceConstant
         return float(size * (shape.size + _joined_numbers(shape, work, constants)))
     # Tables of embeddings and the head stay as they are.
     matrices = min(shape.size, shape.layers * shape.layer_weights)
-    return few_bits * matrices + size * (shape.size - matrices)
+    # One matrix at a time is calculated back to the format of the run.
+    unpacked = size * max(map(prod, shape.layer_matrices))
+    return few_bits * matrices + size * (shape.size - matrices) + unpacked
 
 
 def _joined_numbers(shape: TransformerShape, work: Work, constants: DeviceConstants) -> int:

@@ -27,7 +27,7 @@ def line_up(session: Session, run: Run) -> None:
 
 
 def _needs_of(run: Run) -> Needs:
-    return Needs(run.needs_kind, run.needs_memory_bytes, run.needs_devices)
+    return Needs(run.needs_kind, run.needs_memory_bytes, run.needs_devices, run.needs_bits)
 
 
 def leave(session: Session, run_id: str, status: RunStatus) -> None:

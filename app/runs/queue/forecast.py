@@ -191,7 +191,8 @@ class _Play:
 def _serves_of_entry(entry: QueueEntry, there: Mapping[Serves, int]) -> Serves | None:
     """Return which of the devices that are there a run in work has; None for one that is gone."""
     said = entry.device or {}
-    own = Serves(said.get("kind"), said.get("memory_bytes"), said.get("host_devices", 1))
+    few_bits = tuple(said.get("few_bits") or ())
+    own = Serves(said.get("kind"), said.get("memory_bytes"), said.get("host_devices", 1), few_bits)
     if own in there:
         return own
     return next(iter(there), None) if entry.device is None else None

@@ -16,11 +16,13 @@ class Needs:
         kind: the only kind of device that can train it; None if any can.
         memory_bytes: of how much memory even its smallest form has need; None if nobody knows.
         devices: how many of one machine it must have at once.
+        bits: the form of few bits in which the device must be able to hold the base model, if any.
     """
 
     kind: DeviceKind | None = None
     memory_bytes: int | None = None
     devices: int = 1
+    bits: Quantization | None = None
 
 
 ANYTHING: Final = Needs()
@@ -29,11 +31,11 @@ ANYTHING: Final = Needs()
 def needs_of(recipe: Recipe) -> Needs:
     """Return what a recipe needs.
 
-    Frozen weights in few bits are calculated with on a card only. A model that is divided fits on
-    no fewer devices than it was divided for; any other run begins on those that are free.
+    Not every device can calculate with weights in few bits. A model that is divided fits on no
+    fewer devices than it was divided for; any other run begins on those that are free.
     """
-    kind = None if recipe.quantization == Quantization.NONE else DeviceKind.CUDA
-    return Needs(kind, devices=recipe.devices if recipe.divides_model else 1)
+    bits = None if recipe.quantization is Quantization.NONE else recipe.quantization
+    return Needs(devices=recipe.devices if recipe.divides_model else 1, bits=bits)
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,27 @@ class Serves:
         kind: what it is; None for one that says nothing, which trains what any device can.
         memory_bytes: all that it has; None if nobody knows, and then memory decides nothing.
         devices: how many there are in its machine.
+        few_bits: the forms of few bits in which it can hold a base model.
     """
 
     kind: DeviceKind | None = None
     memory_bytes: int | None = None
     devices: int = 1
+    few_bits: tuple[str, ...] = ()
 
     @classmethod
     def by(cls, one: OneDevice | None) -> Self:
         if one is None:
             return cls()
-        return cls(one.kind, one.device.memory_bytes, one.host_devices)
+        return cls(one.kind, one.device.memory_bytes, one.host_devices, one.few_bits)
 
     def can_train(self, needs: Needs) -> bool:
         """Say the same as the claim's SQL (repository.first_waiting)."""
         if needs.kind is not None and needs.kind != self.kind:
             return False
         if needs.devices > self.devices:
+            return False
+        if needs.bits is not None and needs.bits not in self.few_bits:
             return False
         return (
             needs.memory_bytes is None

@@ -56,6 +56,7 @@ def entries(session: Session) -> list[QueueEntry]:
             Run.needs_kind,
             Run.needs_memory_bytes,
             Run.needs_devices,
+            Run.needs_bits,
             Run.device,
             # Recipes of an earlier Tailor do not say.
             func.coalesce(Run.recipe["devices"].as_integer(), 1),
@@ -70,11 +71,13 @@ def entries(session: Session) -> list[QueueEntry]:
             expected,
             left,
             person,
-            Needs(kind, memory, least),
+            Needs(kind, memory, least, bits),
             device,
             devices,
         )
-        for run_id, status, expected, left, person, kind, memory, least, device, devices in rows
+        for run_id, status, expected, left, person, kind, memory, least, bits, device, devices in (
+            rows
+        )
     ]
     return sorted(found, key=lambda entry: not entry.is_active)
 
@@ -109,6 +112,7 @@ def first_waiting(
         Run.lease_owner.is_(None),
         Run.needs_devices <= serves.devices,
         or_(Run.needs_kind.is_(None), Run.needs_kind == (serves.kind or "")),
+        or_(Run.needs_bits.is_(None), Run.needs_bits.in_(serves.few_bits)),
     )
     if serves.memory_bytes is not None:
         fits = Run.needs_memory_bytes <= serves.memory_bytes

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from app.database.session import transaction
 from app.errors import DomainError
 from app.projects.tables import Project, Role
-from app.runs import fit_words, planning, service, steering
+from app.runs import few_bits, fit_words, planning, service, steering
 from app.runs.continuing import startable_versions
 from app.runs.log_file import last_lines
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Goal, objectives_of
 from app.runs.outcomes import short_outcome
+from app.runs.outlook import devices_now
 from app.runs.proposals import chosen_objective, propose, with_objective
 from app.runs.queue.claiming import places_in_queue
 from app.runs.queue.places import QueuePlace
@@ -266,6 +267,8 @@ def _training_page(
             "chosen": preset,
             "method": METHODS[method],
             "methods": METHODS,
+            "form": few_bits.chosen_form(typed),
+            "forms": few_bits.form_offers(devices_now(session)),
             "method_name": method,
             "has_choices": any(typed.get(name) for name in planning.field_names())
             or method is not Method.LORA,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from app.runs.methods import Quantization
 from worker.training.checkpoints import Checkpoint
 from worker.training.events import EventSink
 from worker.training.loop import TrainingRun
@@ -24,7 +25,8 @@ class MemberRun(TrainingRun):
     def check_inputs(self) -> None:
         """Rely on the lead, which has looked at everything before it called."""
 
-    def find_beginning(self) -> Checkpoint | None:
+    def find_beginning(self, bits: Quantization) -> Checkpoint | None:
+        del bits
         told = self._invitation
         self.numbers = Numbers.from_json(told.numbers)
         divides = self.recipe.divides_model
