@@ -22,7 +22,7 @@ from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION
 from app.runs.repository import is_any_unfinished
 from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
-from app.workers.device import FEW_BITS_KEY, DeviceFacts
+from app.workers.device import FEW_BITS_KEY, DeviceFacts, DeviceKind
 from worker.device_trial import few_bits
 from worker.devices import describe, environment_for, host_name, measurements_file
 
@@ -88,9 +88,11 @@ class DeviceTrials:
 def is_current(storage: Storage) -> bool:
     """Say whether this machine was measured with the libraries that it has now."""
     facts = describe(storage)
-    return _is_good(facts, MEASURED_KEY, TRIAL_VERSION, _COMPARED) and _is_good(
-        facts, FEW_BITS_KEY, few_bits.VERSION, few_bits.LIBRARIES
+    # What the trial calculates, it calculates on the processor: that says nothing of a card.
+    is_measured = facts.kind is not DeviceKind.CPU or _is_good(
+        facts, MEASURED_KEY, TRIAL_VERSION, _COMPARED
     )
+    return is_measured and _is_good(facts, FEW_BITS_KEY, few_bits.VERSION, few_bits.LIBRARIES)
 
 
 def _is_good(facts: DeviceFacts, key: str, version: int, compared: Iterable[str]) -> bool:

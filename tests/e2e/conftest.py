@@ -52,7 +52,9 @@ def _open(browser: Browser, data_dir: Path, environment: dict[str, str]) -> Iter
         yield house
 
 
-@pytest.fixture(scope="session", params=["embedded", "servers"])
+@pytest.fixture(
+    scope="session", params=["embedded", pytest.param("servers", marks=pytest.mark.slow)]
+)
 def house(request: pytest.FixtureRequest) -> House:
     """Each Tailor in turn."""
     found: House = request.getfixturevalue(request.param)

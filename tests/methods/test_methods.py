@@ -146,6 +146,7 @@ def _interrupt(folder: Path, fence: int, updates: int) -> None:
     run.save_checkpoint()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float32")
 def test_versions_of_all_methods_answer_in_turns_as_plain_peft_does(
     tiny_model: Path, tmp_path: Path

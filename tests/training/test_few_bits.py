@@ -35,8 +35,10 @@ PLAIN = {
     Quantization.EIGHT_BIT: BitsAndBytesConfig(load_in_8bit=True),
 }
 SMALL = {"rank": 4, "block_size": 4, "virtual_tokens": 4, "encoder_size": 16}
+REFUSERS = ["owner", *(pytest.param(who, marks=pytest.mark.slow) for who in ("method", "device"))]
+USUAL = (Quantization.FOUR_BIT, Method.LORA)
 EACH = [
-    pytest.param(form, method, marks=() if method is Method.LORA else pytest.mark.slow)
+    pytest.param(form, method, marks=() if (form, method) == USUAL else pytest.mark.slow)
     for method, spec in METHODS.items()
     for form in FORMS
     if form in spec.quantizations
@@ -206,7 +208,7 @@ class TestTheLastResort:
         assert at_the_lowest is not None
         assert at_the_lowest.in_four_bits
 
-    @pytest.mark.parametrize("refused_by", ["owner", "method", "device"])
+    @pytest.mark.parametrize("refused_by", REFUSERS)
     def test_nothing_is_done_that_is_not_allowed(
         self, refused_by: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

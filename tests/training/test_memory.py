@@ -171,6 +171,7 @@ def test_memory_is_looked_at_before_the_kernel_ends_the_process(
     assert [event["note"] for event in events.of("memory")] == [LESS_AT_ONCE]
 
 
+@pytest.mark.slow
 def test_a_process_with_really_little_memory_goes_down_and_finishes(tmp_path: Path) -> None:
     """The kernel refuses it what it asks for beyond; which words torch has for that is its own."""
     rows = [{"id": i, "text": f"Hello there {i}. " * 300} for i in range(72)]

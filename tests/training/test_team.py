@@ -100,7 +100,8 @@ def test_two_processes_learn_what_one_does(tiny_model: Path, tmp_path: Path) -> 
         assert torch.allclose(found[name], weight, rtol=1e-2, atol=1e-4), name
 
 
-@pytest.mark.parametrize("kind", ["llama", pytest.param("gemma_soft_cap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama", "gemma_soft_cap"])
 def test_a_divided_model_learns_the_same(kind: str, tmp_path: Path) -> None:
     base = make_tiny_model(tmp_path / "base", kind)
     changes: JsonObject = {"epochs": 2, "evaluations": 1}
@@ -119,14 +120,8 @@ def test_preferences_are_learned_with_a_divided_model(tiny_model: Path, tmp_path
     same_curve(trained(one), trained(divided, devices=2))
 
 
-@pytest.mark.parametrize(
-    "objective",
-    [
-        Objective.KTO,
-        pytest.param(Objective.DPO, marks=pytest.mark.slow),
-        pytest.param(Objective.KINDS, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [Objective.KTO, Objective.DPO, Objective.KINDS])
 def test_every_objective_adds_up(objective: Objective, tiny_model: Path, tmp_path: Path) -> None:
     one, three = (
         folder_for(
@@ -137,6 +132,7 @@ def test_every_objective_adds_up(objective: Objective, tiny_model: Path, tmp_pat
     same_curve(trained(one), trained(three, devices=3))
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_the_team_along_and_the_run_ends_the_same(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +169,7 @@ def test_a_lead_that_dies_leaves_nobody_behind(tiny_model: Path, tmp_path: Path)
         wait_until_gone(members, timeout=20)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tiny_model: Path, tmp_path: Path) -> None:
     one, changing = (a_run(tiny_model, tmp_path / name, epochs=4) for name in ("one", "changing"))
     expected = trained(one)
@@ -217,6 +214,7 @@ def _short_of_memory(rank: int, place: Path, answers: Any) -> None:  # noqa: ANN
     answers.put((rank, found, budget.tokens, len(told)))
 
 
+@pytest.mark.slow
 def test_where_one_runs_short_all_begin_anew_with_less(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()

@@ -14,7 +14,7 @@ from app.database.session import transaction
 from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION, DeviceConstants
 from app.runs.methods import Quantization
 from app.storage.folders import Storage
-from app.workers.device import FEW_BITS_KEY
+from app.workers.device import FEW_BITS_KEY, DeviceKind
 from tests.support.waiting import wait_until
 from worker import device_trials
 from worker.device_trial import few_bits
@@ -62,6 +62,18 @@ def test_a_measurement_counts_until_a_library_changes(storage: Storage) -> None:
     assert not is_current(storage)
     file.write_text(json.dumps({MEASURED_KEY: {"version": TRIAL_VERSION}, FEW_BITS_KEY: tried}))
     assert not is_current(storage)
+
+
+@pytest.mark.one_database
+def test_a_machine_with_a_card_is_not_given_the_speed_of_its_processor(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = describe(storage).model_copy(update={"kind": DeviceKind.CUDA})
+    assert not is_current(storage)
+    tried = {"version": few_bits.VERSION, "libraries": card.libraries, "obstacles": {}}
+    noted = card.model_copy(update={"measured": {FEW_BITS_KEY: tried}})
+    monkeypatch.setattr(device_trials, "describe", lambda _: noted)
+    assert is_current(storage)
 
 
 @pytest.mark.parametrize("form", few_bits.FORMS)

@@ -72,6 +72,9 @@ def main() -> None:
     forget_old_shapes()
     keep_memory()
     _note(file, FEW_BITS_KEY, few_bits.facts(file.parent))
+    if _trains_on_a_card():
+        # The products below run on the processor; the planner's guesses for cards are nearer.
+        return
     choose_library(Quantization.NONE)
     constants = measure(_weight_bytes(file.parent))
     _note(file, MEASURED_KEY, constants.model_dump(mode="json"))
@@ -83,6 +86,12 @@ def _note(file: Path, key: str, value: dict[str, Any]) -> None:
     except (OSError, ValueError, TypeError):
         content = {}
     write_atomically(file, json.dumps(content | {key: value}, indent=2).encode())
+
+
+def _trains_on_a_card() -> bool:
+    from worker.training.precision import choose_device
+
+    return choose_device().type != "cpu"
 
 
 def _weight_bytes(runs_folder: Path) -> int:
