@@ -159,5 +159,7 @@ LORA_METHODS: Final[dict[Method, MethodSpec]] = {
         by_preset={"quick": {"rank": 4}, "balanced": {"rank": 8}, "thorough": {"rank": 16}},
         share_per_unit=1.6 * SHARE_PER_RANK,
         size_setting="rank",
+        # On 8-bit layers peft's form hands on 32-bit numbers where the model reckons with 16.
+        quantizations=(Quantization.NONE, Quantization.FOUR_BIT),
     ),
 }
