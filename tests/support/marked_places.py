@@ -27,7 +27,7 @@ IN_TRAINING: Final = (
     (_LOOP, "save_adapter", "saving the result"),
 )
 IN_WORKER: Final = (
-    ("worker.run_queue", "_make_room", "having claimed the run"),
+    ("worker.run_queue", "_begin", "having claimed the run"),
     (_SUPERVISOR, "check_adapter", "checking the result"),
     (_SUPERVISOR, "promote", "giving the result its name"),
     (_SUPERVISOR, "publish", "making it a version"),
@@ -39,7 +39,12 @@ WITHOUT_TRAINING_PROCESS: Final = frozenset(place for _, _, place in IN_WORKER)
 def mark_places(table: tuple[tuple[str, str, str], ...], folder_of: Callable[..., Path]) -> None:
     """Put marked functions into the place of those that a table names."""
     for owner, name, place in table:
-        module, _, kind = owner.partition(":")
-        holder: Any = importlib.import_module(module)
-        holder = getattr(holder, kind) if kind else holder
+        holder = holder_of(owner)
         setattr(holder, name, places.marked(place, getattr(holder, name), folder_of))
+
+
+def holder_of(owner: str) -> Any:  # noqa: ANN401 (a module or a class)
+    """Return what a table's first column names."""
+    module, _, kind = owner.partition(":")
+    holder: Any = importlib.import_module(module)
+    return getattr(holder, kind) if kind else holder
