@@ -83,6 +83,21 @@ class TransformerShape(BaseModel):
         )
 
     @property
+    def matrix_inputs(self) -> int:
+        """Inputs of all matrices of one layer."""
+        return sum(inputs for inputs, _ in self.layer_matrices)
+
+    @property
+    def matrix_outputs(self) -> int:
+        """Outputs of all matrices of one layer."""
+        return sum(outputs for _, outputs in self.layer_matrices)
+
+    @property
+    def matrix_sides(self) -> int:
+        """Both; at rank one, LoRA has as many numbers in a layer."""
+        return self.matrix_inputs + self.matrix_outputs
+
+    @property
     def layer_weights(self) -> int:
         """Numbers in the matrices of one layer."""
         return sum(inputs * outputs for inputs, outputs in self.layer_matrices)

@@ -6,25 +6,6 @@ from typing import Any, Final
 from app.runs.methods import Method
 from app.runs.objectives import Objective
 
-SHAPES: Final[dict[str, dict[str, int]]] = {
-    "30m": {
-        "hidden_size": 512,
-        "intermediate_size": 1408,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 8,
-        "vocab_size": 12_288,
-    },
-    "135m": {
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "vocab_size": 49_152,
-    },
-}
-
 
 @dataclass(frozen=True)
 class Combination:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from app.runs.methods import METHODS
 from app.runs.objectives import OBJECTIVES
-from benchmarks.planner_accuracy.combinations import COMBINATIONS, SHAPES, Combination
+from benchmarks.planner_accuracy.combinations import COMBINATIONS, Combination
+from benchmarks.shapes import SHAPES
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 STARTER: Final = REPOSITORY / "app" / "base_models" / "starter"
@@ -165,7 +166,8 @@ def make_bases(folder: Path) -> None:
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     tokenizer: Any = AutoTokenizer.from_pretrained(STARTER)
-    for name, shape in SHAPES.items():
+    for name in sorted({combination.shape for combination in COMBINATIONS}):
+        shape = SHAPES[name]
         torch.manual_seed(0)
         config = LlamaConfig(
             max_position_embeddings=2048,

@@ -9,7 +9,8 @@ from app.runs.costs.memory import peak_memory
 from app.runs.costs.seconds import training_seconds
 from app.runs.costs.work import Work
 from app.runs.device_constants import DeviceConstants
-from benchmarks.planner_accuracy.combinations import COMBINATIONS, SHAPES, Combination
+from benchmarks.planner_accuracy.combinations import COMBINATIONS, Combination
+from benchmarks.shapes import SHAPES
 
 _MEGABYTE: Final = 1e6
 _HEAD: Final = (

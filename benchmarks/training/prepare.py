@@ -8,37 +8,11 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.shapes import SHAPES  # noqa: E402 (the line above must come first)
+
 EXAMPLES_PER_UPDATE = 8
 RANK, ALPHA, LEARNING_RATE = 16, 32, 1e-3
 MOST_TOKENS = 1024
-# With SmolLM2's vocabulary the larger two have the parameters that they are named by; the tokens
-# are the starter's, whose numbers are the first of it.
-SHAPES: dict[str, dict[str, Any]] = {
-    "30m": {
-        "hidden_size": 512,
-        "intermediate_size": 1408,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 8,
-        "vocab_size": 12_288,
-    },
-    "135m": {
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "vocab_size": 49_152,
-    },
-    "360m": {
-        "hidden_size": 960,
-        "intermediate_size": 2560,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 15,
-        "num_key_value_heads": 5,
-        "vocab_size": 49_152,
-    },
-}
 
 
 def prepare(folder: Path, shape: str, rows: int, data: Path) -> int:

@@ -45,28 +45,30 @@ def effort(shape: TransformerShape, work: Work) -> Effort:
     """Return what a method does in each layer besides the base model's own work."""
     if work.is_quick:
         # Its products are made together with the layer's, in the layer's numbers.
-        return Effort(narrow=6.0 * work.rank * _sides(shape))
+        return Effort(narrow=6.0 * work.rank * shape.matrix_sides)
     of_method = _EFFORTS.get(work.method)
     return _NONE if of_method is None else of_method(shape, work)
 
 
 def _low_rank(shape: TransformerShape, work: Work) -> Effort:
     return Effort(
-        wide=6.0 * work.rank * _sides(shape), numbers=3.0 * _inputs(shape) + 6.0 * _outputs(shape)
+        wide=6.0 * work.rank * shape.matrix_sides,
+        numbers=3.0 * shape.matrix_inputs + 6.0 * shape.matrix_outputs,
     )
 
 
 def _two_adapters(shape: TransformerShape, work: Work) -> Effort:
     return Effort(
-        wide=10.0 * work.rank * _sides(shape),
-        numbers=4.0 * _inputs(shape) + 9.0 * _outputs(shape),
+        wide=10.0 * work.rank * shape.matrix_sides,
+        numbers=4.0 * shape.matrix_inputs + 9.0 * shape.matrix_outputs,
     )
 
 
 def _adalora(shape: TransformerShape, work: Work) -> Effort:
     first = int(work.settings.get("first_rank") or 1.5 * work.rank)
     return Effort(
-        wide=6.0 * first * _sides(shape), numbers=3.0 * _inputs(shape) + 6.0 * _outputs(shape)
+        wide=6.0 * first * shape.matrix_sides,
+        numbers=3.0 * shape.matrix_inputs + 6.0 * shape.matrix_outputs,
     )
 
 
@@ -74,8 +76,8 @@ def _dora(shape: TransformerShape, work: Work) -> Effort:
     # The norm of the whole changed weight, for which the added part is multiplied out.
     whole = sum(2.0 * work.rank * inputs * (inputs + out) for inputs, out in shape.layer_matrices)
     return Effort(
-        wide=6.0 * work.rank * _sides(shape),
-        numbers=3.0 * _inputs(shape) + 12.0 * _outputs(shape),
+        wide=6.0 * work.rank * shape.matrix_sides,
+        numbers=3.0 * shape.matrix_inputs + 12.0 * shape.matrix_outputs,
         wide_once=whole,
         numbers_once=5.0 * shape.layer_weights,
     )
@@ -83,7 +85,8 @@ def _dora(shape: TransformerShape, work: Work) -> Effort:
 
 def _vera(shape: TransformerShape, work: Work) -> Effort:
     return Effort(
-        wide=4.0 * work.rank * _sides(shape), numbers=3.0 * _inputs(shape) + 9.0 * _outputs(shape)
+        wide=4.0 * work.rank * shape.matrix_sides,
+        numbers=3.0 * shape.matrix_inputs + 9.0 * shape.matrix_outputs,
     )
 
 
@@ -91,7 +94,7 @@ def _loha(shape: TransformerShape, work: Work) -> Effort:
     weights = shape.layer_weights
     return Effort(
         wide=6.0 * weights,
-        numbers=3.0 * _inputs(shape) + 4.0 * _outputs(shape),
+        numbers=3.0 * shape.matrix_inputs + 4.0 * shape.matrix_outputs,
         wide_once=16.0 * work.rank * weights,
         numbers_once=12.0 * weights,
     )
@@ -101,7 +104,7 @@ def _lokr(shape: TransformerShape, _work: Work) -> Effort:
     weights = shape.layer_weights
     return Effort(
         wide=6.0 * weights,
-        numbers=3.0 * _inputs(shape) + 4.0 * _outputs(shape),
+        numbers=3.0 * shape.matrix_inputs + 4.0 * shape.matrix_outputs,
         numbers_once=10.0 * weights,
     )
 
@@ -109,11 +112,11 @@ def _lokr(shape: TransformerShape, _work: Work) -> Effort:
 def _oft(shape: TransformerShape, work: Work) -> Effort:
     block = block_size(shape, int(work.settings.get("block_size", 32)))
     return Effort(
-        wide=_SMALL_PRODUCTS * 6.0 * block * _inputs(shape),
-        numbers=8.0 * _inputs(shape),
+        wide=_SMALL_PRODUCTS * 6.0 * block * shape.matrix_inputs,
+        numbers=8.0 * shape.matrix_inputs,
         # The powers of each block, forwards and backwards.
-        wide_once=_SMALL_PRODUCTS * 18.0 * block**2 * _inputs(shape),
-        numbers_once=16.0 * block * _inputs(shape),
+        wide_once=_SMALL_PRODUCTS * 18.0 * block**2 * shape.matrix_inputs,
+        numbers_once=16.0 * block * shape.matrix_inputs,
     )
 
 
@@ -121,7 +124,7 @@ def _boft(shape: TransformerShape, _work: Work) -> Effort:
     inputs = [size for size, _ in shape.layer_matrices]
     return Effort(
         narrow=6.0 * sum(size**2 for size in inputs),
-        numbers=3.0 * _outputs(shape),
+        numbers=3.0 * shape.matrix_outputs,
         # Three whole products forwards, three backwards: block diagonal, its permutation, and one
         # with the identity.
         narrow_once=12.0 * sum(float(size) ** 3 for size in inputs),
@@ -158,15 +161,3 @@ _EFFORTS: Final[dict[Method, Callable[[TransformerShape, Work], Effort]]] = {
     Method.LAYER_NORMS: _layer_norms,
     Method.FULL: _full,
 }
-
-
-def _inputs(shape: TransformerShape) -> int:
-    return sum(inputs for inputs, _ in shape.layer_matrices)
-
-
-def _outputs(shape: TransformerShape) -> int:
-    return sum(outputs for _, outputs in shape.layer_matrices)
-
-
-def _sides(shape: TransformerShape) -> int:
-    return _inputs(shape) + _outputs(shape)

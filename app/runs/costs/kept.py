@@ -49,7 +49,7 @@ def kept_per_pass(shape: TransformerShape, work: Work, weight_bytes: int) -> flo
         case Method.LOHA | Method.LOKR:
             return float(_WIDE * shape.layer_weights)
         case Method.ADALORA:
-            return float(_WIDE * _first_rank(work) * _inputs(shape))
+            return float(_WIDE * _first_rank(work) * shape.matrix_inputs)
         case Method.OFT:
             return _turned(shape, work)
         case Method.BOFT:
@@ -91,14 +91,14 @@ def _method(shape: TransformerShape, work: Work, size: int) -> float:
     """Return what the method adds to the model's own way."""
     wide = _read_wide(shape, size) if work.method in _READS_WIDE else 0.0
     if work.settings.get("dropout") and wide:
-        wide += _inputs(shape)  # One byte says of each number whether it is left away.
+        wide += shape.matrix_inputs  # One byte says of each number whether it is left away.
     more = _MORE.get(work.method)
     return wide if more is None else wide + more(shape, work, size)
 
 
 def _read_wide(shape: TransformerShape, size: int) -> float:
     """Each layer makes a copy of its own in 32 bits, unless that is what the model has anyway."""
-    return float(_WIDE * (_new_inputs(shape) if size == _WIDE else _inputs(shape)))
+    return float(_WIDE * (_new_inputs(shape) if size == _WIDE else shape.matrix_inputs))
 
 
 def _low_rank(shape: TransformerShape, work: Work, _size: int) -> float:
@@ -106,20 +106,20 @@ def _low_rank(shape: TransformerShape, work: Work, _size: int) -> float:
 
 
 def _dora(shape: TransformerShape, work: Work, size: int) -> float:
-    return (size + _WIDE) * _outputs(shape) + _low_rank(shape, work, size)
+    return (size + _WIDE) * shape.matrix_outputs + _low_rank(shape, work, size)
 
 
 def _adalora(shape: TransformerShape, work: Work, size: int) -> float:
-    added = 0 if size == _WIDE else _WIDE * _outputs(shape)
+    added = 0 if size == _WIDE else _WIDE * shape.matrix_outputs
     return float(_WIDE * _first_rank(work) * len(shape.layer_matrices) + added)
 
 
 def _vera(shape: TransformerShape, work: Work, size: int) -> float:
-    return _WIDE * _outputs(shape) + _low_rank(shape, work, size)
+    return _WIDE * shape.matrix_outputs + _low_rank(shape, work, size)
 
 
 def _boft(shape: TransformerShape, _work: Work, size: int) -> float:
-    return float(size * (_new_inputs(shape) + _outputs(shape)))
+    return float(size * (_new_inputs(shape) + shape.matrix_outputs))
 
 
 def _prefix_tuning(shape: TransformerShape, work: Work, size: int) -> float:
@@ -157,14 +157,6 @@ _MORE: Final[dict[Method, Callable[[TransformerShape, Work, int], float]]] = {
 }
 
 
-def _inputs(shape: TransformerShape) -> int:
-    return sum(inputs for inputs, _ in shape.layer_matrices)
-
-
-def _outputs(shape: TransformerShape) -> int:
-    return sum(outputs for _, outputs in shape.layer_matrices)
-
-
 def _new_inputs(shape: TransformerShape) -> int:
     """Count the inputs that nothing else keeps; queries, keys and values read the same ones."""
     return 2 * shape.hidden + shape.ffn
@@ -181,10 +173,10 @@ def _joined_adapters(shape: TransformerShape, rank: int) -> float:
     """
     query_key_value = 3 * (shape.query_width + 2 * shape.key_width)
     gate_up = 2 * (2 * shape.ffn if shape.is_gated else shape.ffn)
-    return float(rank * (_inputs(shape) + query_key_value + gate_up + 2 * shape.hidden))
+    return float(rank * (shape.matrix_inputs + query_key_value + gate_up + 2 * shape.hidden))
 
 
 def _turned(shape: TransformerShape, work: Work) -> float:
     """Return what is kept of the blocks that turn the inputs: their powers or their inverses."""
     block = block_size(shape, int(work.settings.get("block_size", 32)))
-    return _TURN_BYTES * block * _inputs(shape)
+    return _TURN_BYTES * block * shape.matrix_inputs

@@ -33,21 +33,21 @@ def block_size(shape: TransformerShape, wanted: int) -> int:
 
 
 def _lora(shape: TransformerShape, settings: Settings) -> float:
-    return _rank(settings) * _sides(shape) * shape.layers
+    return _rank(settings) * shape.matrix_sides * shape.layers
 
 
 def _dora(shape: TransformerShape, settings: Settings) -> float:
-    return _lora(shape, settings) + shape.layers * _outputs(shape)
+    return _lora(shape, settings) + shape.layers * shape.matrix_outputs
 
 
 def _adalora(shape: TransformerShape, settings: Settings) -> float:
     rank = max(int(settings.get("first_rank") or 1.5 * _rank(settings)), _rank(settings) + 1)
-    return rank * (_sides(shape) + len(shape.layer_matrices)) * shape.layers
+    return rank * (shape.matrix_sides + len(shape.layer_matrices)) * shape.layers
 
 
 def _vera(shape: TransformerShape, settings: Settings) -> float:
     ranks = _rank(settings) * len(shape.layer_matrices)
-    return shape.layers * (ranks + _outputs(shape))
+    return shape.layers * (ranks + shape.matrix_outputs)
 
 
 def _shared_projections(shape: TransformerShape, settings: Settings) -> float:
@@ -91,12 +91,12 @@ def _divided(size: int, factor: int) -> tuple[int, int]:
 
 def _oft(shape: TransformerShape, settings: Settings) -> float:
     block = block_size(shape, int(settings.get("block_size", 32)))
-    return shape.layers * _inputs(shape) * (block - 1) / 2
+    return shape.layers * shape.matrix_inputs * (block - 1) / 2
 
 
 def _boft(shape: TransformerShape, settings: Settings) -> float:
     block = block_size(shape, int(settings.get("block_size", 16)))
-    return shape.layers * (_inputs(shape) * block + _outputs(shape))
+    return shape.layers * (shape.matrix_inputs * block + shape.matrix_outputs)
 
 
 def _permutations(shape: TransformerShape, _settings: Settings) -> float:
@@ -136,18 +136,6 @@ def _full(shape: TransformerShape, _settings: Settings) -> float:
 
 def _rank(settings: Settings) -> int:
     return int(settings.get("rank") or 16)
-
-
-def _inputs(shape: TransformerShape) -> int:
-    return sum(inputs for inputs, _ in shape.layer_matrices)
-
-
-def _outputs(shape: TransformerShape) -> int:
-    return sum(outputs for _, outputs in shape.layer_matrices)
-
-
-def _sides(shape: TransformerShape) -> int:
-    return _inputs(shape) + _outputs(shape)
 
 
 _TRAINED: Final[dict[Method, Counter]] = {
