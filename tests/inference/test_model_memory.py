@@ -44,7 +44,8 @@ def test_loading_is_said_and_release_gives_the_memory_back(large: Storage) -> No
         assert not stream_lines(server)[0].startswith(":")
         with server.client() as client:
             assert client.post("/v1/release").json() == {"released": True, "releases": 0}
-        wait_until(lambda: server.health()["loaded"] == [], timeout=5, what="an empty memory")
+        wait_until(lambda: server.health()["releases"] == 1, timeout=5, what="the release")
+        assert server.health()["loaded"] == []
         wait_until(
             lambda: server.memory_bytes() - empty < _NUMBERS_BYTES // 2,
             timeout=5,

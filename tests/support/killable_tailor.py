@@ -53,7 +53,7 @@ class KillableTailor:
         wait_until(
             lambda: self._is_over(run_id),
             timeout=_SECONDS,
-            what=f"the end of a run of {subject} with {kills}; {self.deployment.logs()}",
+            what=lambda: f"the end of a run of {subject} with {kills}; {self.deployment.logs()}",
         )
         return run_id
 

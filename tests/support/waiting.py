@@ -8,9 +8,19 @@ T = TypeVar("T")
 
 
 def wait_until(
-    condition: Callable[[], T], *, timeout: float, what: str, interval: float = 0.05
+    condition: Callable[[], T],
+    *,
+    timeout: float,
+    what: str | Callable[[], str],
+    interval: float = 0.05,
 ) -> T:
     """Return the condition's first true value.
+
+    Args:
+        condition: is asked again and again.
+        timeout: seconds.
+        what: is awaited; a function is asked when the waiting was in vain, for what is known then.
+        interval: seconds between two questions.
 
     Raises:
         AssertionError: if it did not become true within `timeout` seconds; says what was awaited.
@@ -21,5 +31,6 @@ def wait_until(
         if value:
             return value
         if time.monotonic() >= deadline:
-            raise AssertionError(f"after {timeout} s still waiting for: {what}")
+            awaited = what if isinstance(what, str) else what()
+            raise AssertionError(f"after {timeout} s still waiting for: {awaited}")
         time.sleep(interval)

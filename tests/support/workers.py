@@ -2,14 +2,16 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from redis import Redis, RedisError
+from sqlalchemy import Engine, text
 
 from tests.support.services import REDIS_VARIABLE
 from tests.support.waiting import wait_until
@@ -109,6 +111,43 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def put_to_sleep(pids: list[int], engine: Engine) -> None:
+    """Stop processes at a moment when none of them writes to the database.
+
+    A machine that sleeps takes its SQLite with it, so a sleeper that keeps the only write lock from
+    a worker that is awake is a case of this test alone. PostgreSQL ends such a sleeper's
+    transaction after a minute, for which no test waits.
+    """
+
+    def asleep_between_transactions() -> bool:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if not _is_anyone_writing(engine):
+            return True
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_until(asleep_between_transactions, timeout=30, what="a moment without a transaction")
+
+
+def _is_anyone_writing(engine: Engine) -> bool:
+    if engine.dialect.name == "postgresql":
+        others = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND state <> 'idle'"
+        )
+        with engine.connect() as connection:
+            return bool(connection.execute(others).scalar_one())
+    assert engine.url.database is not None
+    with closing(sqlite3.connect(engine.url.database, timeout=0.5)) as probe:
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+    return False
 
 
 @contextmanager

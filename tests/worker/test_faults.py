@@ -35,6 +35,7 @@ from tests.support.workers import (
     CeleryWorker,
     PrivateRedis,
     is_running,
+    put_to_sleep,
     wait_until_gone,
 )
 from worker.devices import visible_devices
@@ -88,7 +89,7 @@ class Tailor:
                 and self.status(run_id) == RunStatus.TRAINING
             ),
             timeout=_SECONDS,
-            what=f"step {step}; {self.logs()}",
+            what=lambda: f"step {step}; {self.logs()}",
         )
 
     def check_success(self, run_id: str) -> None:
@@ -96,7 +97,7 @@ class Tailor:
         wait_until(
             lambda: get_run(self.engine, run_id).finished_at,
             timeout=_SECONDS,
-            what=f"the run's end; {self.logs()}",
+            what=lambda: f"the run's end; {self.logs()}",
         )
         run = get_run(self.engine, run_id)
         assert run.status == RunStatus.SUCCEEDED, (run.failure, self.logs())
@@ -190,13 +191,10 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(tailor: Tailor) -> N
     tailor.wait_for_step(run_id)
     (stale,) = tailor.pids(run_id)
     stopped = [sleeper.pid, *sleeper.pool_pids()]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    put_to_sleep(stopped, tailor.engine)
     tailor.worker()
     # The other takes over while the first sleeps; its training process, awake, is ended.
-    wait_until(
-        lambda: len(tailor.pids(run_id)) == 2, timeout=60, what=f"the other; {tailor.logs()}"
-    )
+    wait_until(lambda: len(tailor.pids(run_id)) == 2, timeout=_SECONDS, what="the other worker")
     assert not is_running(stale)
     for pid in stopped:
         os.kill(pid, signal.SIGCONT)
@@ -263,7 +261,7 @@ def test_a_worker_is_known_to_be_there(tailor: Tailor) -> None:
 
     assert not is_there()
     worker = tailor.worker()
-    wait_until(is_there, timeout=_SECONDS, what=f"a worker; {tailor.logs()}")
+    wait_until(is_there, timeout=_SECONDS, what=lambda: f"a worker; {tailor.logs()}")
     worker.kill_main()
     # The test's own process judges by the usual lease.
     wait_until(lambda: not is_there(), timeout=_SECONDS, what="the worker to be missed")
@@ -274,8 +272,7 @@ def test_cancel_while_the_worker_sleeps(tailor: Tailor) -> None:
     run_id = tailor.queue(step_seconds=0.3)
     tailor.wait_for_step(run_id)
     stopped = [worker.pid, *worker.pool_pids()]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    put_to_sleep(stopped, tailor.engine)
     with transaction(tailor.engine) as session:
         steering.cancel_run(session, get_run(tailor.engine, run_id))
     assert tailor.status(run_id) == RunStatus.CANCELLED
@@ -299,7 +296,7 @@ def test_many_random_kills(tailor: Tailor) -> None:
                 or all(get_run(tailor.engine, run_id).finished_at for run_id in runs)
             ),
             timeout=_SECONDS,
-            what=f"a training process; {tailor.logs()}",
+            what=lambda: f"a training process; {tailor.logs()}",
         )
         if training is True:
             break
@@ -373,7 +370,7 @@ def _run_through_outage(
     wait_until(
         lambda: get_run(tailor.engine, second).started_at,
         timeout=60,
-        what=f"the second run; {tailor.logs()}",
+        what=lambda: f"the second run; {tailor.logs()}",
     )
     assert time.monotonic() - began < 35
     return worker, first, second
