@@ -8,9 +8,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[0] = str(REPOSITORY)
 
-from worker.training.process import keep_memory, share_the_processor  # noqa: E402
+from worker.training.process import forget_old_shapes, keep_memory, share_the_processor  # noqa: E402
 
 share_the_processor()
+forget_old_shapes()
 keep_memory()
 
 

@@ -158,7 +158,7 @@ class TrainingRun:
     def _add_up_gradients(self, rows: list[int], most_tokens: int) -> tuple[float, int, int]:
         self.optimizer.zero_grad(set_to_none=True)
         added_up = add_up_gradients(
-            self.objective, self.tables.train, rows, most_tokens, before_each=self.budget.look
+            self.objective, self.tables.train, rows, most_tokens, self.weights, self.budget.look
         )
         self.team.sum_gradients(self.weights.values())
         # What the method asks for besides is the same for all, so nobody adds it up.
@@ -265,7 +265,7 @@ class TrainingRun:
         self.model, self.weights = self.learner.model, self.learner.weights
         speed_up(self.model)
         if not self.team.is_divided:
-            self.objective.loss.try_packed()
+            self.objective.go_the_quick_way(self.numbers.threads)
         self.base_before = base_sha256(self.model)
         self.optimizer = _optimizer_of(self)
 

@@ -5,7 +5,10 @@ import os
 import sys
 from typing import Final
 
+from app.runs.costs.batching import most_lanes
+
 _MOST_PRODUCTS: Final = 64
+_M_ARENA_MAX: Final = -8
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
@@ -41,7 +44,10 @@ def forget_old_shapes() -> None:
     the blocks freed around them were of no use either. A process grew to three and four times of
     what a pass needs; with this it does not grow at all.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_MOST_PRODUCTS))
+    # oneDNN remembers for all lanes together (with 64 for two of them, what it gained was lost on
+    # making products anew), what stands before it for each thread by itself.
+    of_all = _MOST_PRODUCTS * most_lanes(os.cpu_count() or 1)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(of_all))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(_MOST_PRODUCTS))
 
 
@@ -56,6 +62,8 @@ def keep_memory() -> None:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):  # musl has none
         return
+    # Lanes share what is free: an arena for each thread grows and shrinks in small pieces.
+    libc.mallopt(_M_ARENA_MAX, 1)
     libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     libc.mallopt(_M_TOP_PAD, 1 << 26)

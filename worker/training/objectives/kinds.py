@@ -84,21 +84,24 @@ class Kinds(Objective):
             label_smoothing=float(self.recipe.objective_settings["label_smoothing"]),
         )
 
-    @torch.no_grad()
     def measure(
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, the share that is sorted rightly, and what is taken for what."""
-        total, count = 0.0, len(self.kinds)
-        taken = torch.zeros(count, count, dtype=torch.int64, device=self.device)
-        for items in self.own_groups(table, most_tokens, check_stop):
+        count = len(self.kinds)
+
+        def ask(items: list[int]) -> tuple[float, torch.Tensor]:
             batch = self.lay_out(table, items)
             scores = self._scores(batch)
-            total += float(functional.cross_entropy(scores, batch.targets, reduction="sum"))
-            pairs = batch.targets * count + scores.argmax(dim=-1)
-            taken += torch.bincount(pairs, minlength=count**2).view(count, count)
-        (total,) = self.team.sum(total)
-        taken = self.team.sum_tensor(taken).cpu()
+            loss = functional.cross_entropy(scores, batch.targets, reduction="sum")
+            return float(loss), batch.targets * count + scores.argmax(dim=-1)
+
+        asked = self.ask_all(table, most_tokens, check_stop, ask)
+        (total,) = self.team.sum(sum(loss for loss, _ in asked))
+        taken = torch.zeros(count**2, dtype=torch.int64, device=self.device)
+        for _, pairs in asked:
+            taken += torch.bincount(pairs, minlength=count**2)
+        taken = self.team.sum_tensor(taken.view(count, count)).cpu()
         right = float(taken.diagonal().sum())
         return Measured(total / len(table), right / len(table), _as_confusion(taken))
 

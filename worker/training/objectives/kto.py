@@ -71,10 +71,9 @@ class Kto(Objective):
         is_liked = torch.from_numpy(table.notes[list(items)] == 1).to(self.device)
         return ThumbBatch(own, crossed, is_liked, self._reference.of(table, items))
 
-    @torch.no_grad()
-    def begin_update(self, batches: Sequence[ThumbBatch], idle: int) -> None:
+    def begin_update(self, batches: Sequence[ThumbBatch], idle: int, lanes: int) -> None:
         """Estimate how far the model has moved from the base model in general."""
-        moved = sum(float(self._moved(b.crossed, b.reference[:, 1]).sum()) for b in batches)
+        moved = sum(self.lanes.each(batches, self._moved_in_general, lanes))
         self.keep_pace(idle)
         moved, count = self.team.sum(moved, sum(batch.units for batch in batches))
         self._drift = torch.tensor(max(0.0, moved / count), device=self.device)
@@ -83,16 +82,18 @@ class Kto(Objective):
         moved = self._moved(batch.rows, batch.reference[:, 0])
         return self._losses(moved, batch.is_liked).sum() * scale
 
-    @torch.no_grad()
     def measure(
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, and the share of answers that moved the way of their thumb."""
         found = torch.zeros(2, len(table), device=self.device)
-        for items in self.own_groups(table, most_tokens, check_stop, passes=2):
+
+        def ask(items: list[int]) -> None:
             batch = self.lay_out(table, items)
             found[0, items] = self._moved(batch.rows, batch.reference[:, 0])
             found[1, items] = self._moved(batch.crossed, batch.reference[:, 1])
+
+        self.ask_all(table, most_tokens, check_stop, ask, passes=2)
         rewards, crossed = self.team.sum_tensor(found)
         is_liked = torch.from_numpy(table.notes == 1).to(self.device)
         before = self._drift
@@ -111,6 +112,10 @@ class Kto(Objective):
     ) -> Measured:
         """Return its loss; it has moved nowhere, so nothing of it is right or wrong."""
         return Measured(self.measure(tables.validation, most_tokens, check_stop).loss)
+
+    @torch.no_grad()
+    def _moved_in_general(self, batch: ThumbBatch) -> float:
+        return float(self._moved(batch.crossed, batch.reference[:, 1]).sum())
 
     def _moved(self, rows: MicroBatch, reference: torch.Tensor) -> torch.Tensor:
         return summed_by_row(self.loss.log_probabilities(rows), rows) - reference

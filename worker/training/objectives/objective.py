@@ -6,11 +6,11 @@ is the same however it is divided into micro-batches.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -19,12 +19,15 @@ from app.runs.recipe import Recipe
 from worker.training.batches import MicroBatch, divide
 from worker.training.chat_templates import ChatFormat
 from worker.training.encoded import Encoder
+from worker.training.lanes import ONE_LANE, Lanes
 from worker.training.loss import AnswerLoss
 from worker.training.measured import Measured
 from worker.training.team.team import ALONE, Team
 from worker.training.tokens import TokenTable, TokenTables
 
 _ITEMS_AT_ONCE: Final = 64
+
+T = TypeVar("T")
 
 
 class Batch(Protocol):
@@ -83,9 +86,11 @@ class Objective(ABC):
         kinds: the names of the kinds that texts are sorted into, if they are.
         loss: the base model's way from tokens to log-probabilities, once it is attached.
         team: who else learns the same; everything that is measured is measured by all together.
+        lanes: the threads of this process that go through the model side by side.
     """
 
     team: Team = ALONE
+    lanes: Lanes = ONE_LANE
     asks_base_first: ClassVar[bool] = False
 
     def __init__(self, recipe: Recipe, chat: ChatFormat, device: torch.device) -> None:
@@ -105,6 +110,18 @@ class Objective(ABC):
         """Take the base model, which wears no adapter yet."""
         self.loss = AnswerLoss(base)
 
+    def go_the_quick_way(self, threads: int) -> None:
+        """Leave the filling out from here on, and go in several lanes, where the model lets us.
+
+        On the way without filling nothing is drawn at random and nothing is kept between passes.
+
+        Args:
+            threads: of the processor.
+        """
+        self.loss.try_packed()
+        if self.loss.packed is not None and self.device.type == "cpu":
+            self.lanes = Lanes(threads)
+
     def begin(self, around: Surroundings) -> None:  # noqa: B027 (most need nothing)
         """Calculate what is needed once, before anything is learned."""
 
@@ -117,52 +134,66 @@ class Objective(ABC):
         """Read items and make a micro-batch of them."""
 
     def begin_update(  # noqa: B027 (most need nothing)
-        self, batches: Sequence[Any], idle: int
+        self, batches: Sequence[Any], idle: int, lanes: int
     ) -> None:
         """Look at all micro-batches of an update before the first of them is learned from.
 
         Args:
             batches: of this process.
             idle: how many it has less than another one of the team.
+            lanes: how many of them may go through the model at once.
         """
 
     @abstractmethod
     def total(self, batch: Any, scale: float = 1.0) -> torch.Tensor:  # noqa: ANN401 (its own kind)
         """Return scale times the loss, summed over the batch's units."""
 
-    @torch.no_grad()
     def measure(
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return what the model makes of a whole split."""
-        total, units = 0.0, 0.0
-        for items in self.own_groups(table, most_tokens, check_stop):
+
+        def ask(items: list[int]) -> tuple[float, int]:
             batch = self.lay_out(table, items)
-            total += float(self.total(batch))
-            units += batch.units
-        total, units = self.team.sum(total, units)
+            return float(self.total(batch)), batch.units
+
+        asked = self.ask_all(table, most_tokens, check_stop, ask)
+        total, units = self.team.sum(
+            sum(loss for loss, _ in asked), sum(units for _, units in asked)
+        )
         return Measured(total / units)
 
-    def own_groups(
+    def ask_all(
         self,
         table: TokenTable,
         most_tokens: int,
         check_stop: Callable[[], None],
+        ask: Callable[[list[int]], T],
         passes: int = 1,
-    ) -> Iterator[list[int]]:
-        """Yield what this process measures of a split, of which others measure the rest.
+    ) -> list[T]:
+        """Ask about this process's share of a split, learn nothing, and return all that was said.
 
         Args:
             table: the split.
             most_tokens: so many go through the model at once.
             check_stop: raises StoppedError when the run is asked to stop.
-            passes: how often each group goes through the model.
+            ask: is given a few items; several lanes may ask at the same time.
+            passes: how often it sends each group through the model.
         """
-        groups = divide_all(table, most_tokens)
-        for items in self.team.groups(groups):
+        longest = int(table.lengths.max()) if len(table) else 0
+        lanes = self.lanes.most_for(most_tokens, longest, len(table))
+        # Where one group would hold them all, each lane gets a part of it.
+        most = min(most_tokens // lanes, max(longest, -(-int(table.lengths.sum()) // lanes)))
+        groups = divide_all(table, most)
+
+        @torch.no_grad()
+        def ask_unless_stopped(items: list[int]) -> T:
             check_stop()
-            yield items
+            return ask(items)
+
+        said = self.lanes.each(self.team.groups(groups), ask_unless_stopped, lanes)
         self.keep_pace(passes * self.team.idle_groups(len(groups)))
+        return said
 
     def keep_pace(self, passes: int) -> None:
         """Go through a divided model as often as others do, to no effect."""

@@ -77,16 +77,19 @@ class Pairs(Objective):
     def total(self, batch: PairBatch, scale: float = 1.0) -> torch.Tensor:
         return self.losses(self.scores(batch), batch.reference).sum() * scale
 
-    @torch.no_grad()
     def measure(
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, and the share of pairs whose better answer is the likelier one."""
-        total, right = 0.0, 0.0
-        for items in self.own_groups(table, most_tokens, check_stop):
+
+        def ask(items: list[int]) -> tuple[float, float]:
             batch = self.lay_out(table, items)
             scores = self.scores(batch)
-            total += float(self.losses(scores, batch.reference).sum())
-            right += float((scores.chosen > scores.rejected).sum())
-        total, right = self.team.sum(total, right)
+            right = (scores.chosen > scores.rejected).sum()
+            return float(self.losses(scores, batch.reference).sum()), float(right)
+
+        asked = self.ask_all(table, most_tokens, check_stop, ask)
+        total, right = self.team.sum(
+            sum(loss for loss, _ in asked), sum(right for _, right in asked)
+        )
         return Measured(total / len(table), right / len(table))

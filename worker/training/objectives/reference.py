@@ -75,12 +75,14 @@ class Reference:
         objective, check_stop = self._objective, self._around.check_stop
         rows = table.rows_per_item
 
-        @torch.no_grad()
         def ask(most_tokens: int) -> LogProbabilities:
             found = np.zeros((len(table), rows), dtype=np.float32)
-            for items in objective.own_groups(table, most_tokens, check_stop, passes=rows):
+
+            def fill(items: list[int]) -> None:
                 for part, values in self._rows(table, items):
                     found[items, part] = values
+
+            objective.ask_all(table, most_tokens, check_stop, fill, passes=rows)
             objective.team.sum_tensor(torch.from_numpy(found))
             return found
 
