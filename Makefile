@@ -45,13 +45,16 @@ format: $(VENV)/dev.stamp ## Bring the code into its form
 lock: $(VENV)/dev.stamp ## Pin every dependency anew
 	@$(PIP) uv && $(BIN)/python scripts/lock.py
 
-bench-training: $(VENV)/dev.stamp .venv-bench/trl.stamp ## Compare the speed of training with other programs
+bench-training: $(VENV)/dev.stamp .venv-bench/trl.stamp .venv-bench/llama-factory.stamp ## Compare the speed of training with other programs
 	@$(BIN)/python benchmarks/training/run.py $(ARGUMENTS)
 
-.venv-bench/trl.stamp: requirements/bench-trl.txt
-	@test -x .venv-bench/trl/bin/python || $(PYTHON) -m venv .venv-bench/trl
-	@.venv-bench/trl/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	@.venv-bench/trl/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+# Without their own dependencies: LLaMA-Factory asks for pictures, sounds and a page, and by that for
+# another torch; what it needs of them stands in its file.
+.venv-bench/%.stamp: requirements/bench-%.txt
+	@test -x .venv-bench/$*/bin/python || $(PYTHON) -m venv .venv-bench/$*
+	@.venv-bench/$*/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@grep -v '^llamafactory' $< | .venv-bench/$*/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@if grep -q '^llamafactory' $<; then .venv-bench/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^llamafactory' $<); fi
 	@touch $@
 
 screenshots: $(VENV)/dev.stamp ## Take the README's pictures again from a really running Tailor

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.workers.device import DeviceFacts, DeviceKind
 
 MEASURED_KEY: Final = "planner"
-TRIAL_VERSION: Final = 2
+TRIAL_VERSION: Final = 3
 
 _MEBIBYTE: Final = 1024**2
 _DEFAULT_CORES: Final = 2
@@ -45,6 +45,9 @@ class DeviceConstants(BaseModel):
         heap_factor: what the process takes from the machine for each byte that it keeps; memory
             that is freed comes back in pieces, of which not all fit again.
         margin_bytes: what comes on top, whatever the model: buffers of the libraries.
+        plain_heap_factor: the same of the model's own way, on which more is made and let go.
+        plain_margin_bytes: the same of it.
+        threads: of the processor; on the quick way rows go through the model in lanes of them.
         keeps_attention_weights: whether the quick way keeps a weight for each pair of tokens.
         maps_weights: whether weights are calculated with as they lie in their file.
         passes: of Tailor's quick way through a model.
@@ -67,6 +70,9 @@ class DeviceConstants(BaseModel):
     process_bytes: float = Field(gt=0.0)
     heap_factor: float = Field(ge=1.0)
     margin_bytes: float = Field(ge=0.0)
+    plain_heap_factor: float = Field(ge=1.0)
+    plain_margin_bytes: float = Field(ge=0.0)
+    threads: int = Field(default=1, ge=1)
     keeps_attention_weights: bool = True
     maps_weights: bool = True
     passes: PassSeconds
@@ -109,6 +115,9 @@ def _processor(cores: int) -> dict[str, Any]:
         "process_bytes": 440 * _MEBIBYTE,
         "heap_factor": 1.1,
         "margin_bytes": 64 * _MEBIBYTE,
+        "plain_heap_factor": 1.4,
+        "plain_margin_bytes": 64 * _MEBIBYTE,
+        "threads": max(1, cores),
         "passes": quick,
         "plain_passes": quick | {"numbers": 3.0 * slower},
         "wide_operations": 0.006 * slower,
@@ -133,6 +142,8 @@ _CARD: Final[dict[str, Any]] = {
     "process_bytes": 700 * _MEBIBYTE,
     "heap_factor": 1.15,
     "margin_bytes": 512 * _MEBIBYTE,
+    "plain_heap_factor": 1.4,
+    "plain_margin_bytes": 512 * _MEBIBYTE,
     # FlashAttention calculates them again.
     "keeps_attention_weights": False,
     "maps_weights": False,

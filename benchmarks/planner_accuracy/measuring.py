@@ -47,6 +47,7 @@ def _train(folder: Path, name: str) -> dict[str, Any]:
     clock, wall = time.thread_time(), time.perf_counter()
     run.train()
     seconds = time.thread_time() - clock + events.base_seconds
+    seconds += run.objective.lanes.busy_seconds
     wall_seconds = time.perf_counter() - wall
     run.cleanup()
     table = run.tables.train

@@ -1,6 +1,7 @@
 """Tailor's own loop: `python ours.py FOLDER default`. Prints one JSON line."""
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,11 @@ keep_memory()
 def main() -> None:
     from tests.support.training_events import prepared_run
 
-    run, _ = prepared_run(Path(sys.argv[1]) / "run")
+    folder = Path(sys.argv[1])
+    # A run that another round finished would have nothing left to do.
+    shutil.rmtree(folder / "tailor", ignore_errors=True)
+    shutil.copytree(folder / "run", folder / "tailor")
+    run, _ = prepared_run(folder / "tailor")
     started, processor = time.perf_counter(), time.process_time()
     run.train()
     print(

@@ -3,7 +3,9 @@
 import json
 import time
 
-SIZE, ROUNDS = 1024, 12
+SIZE, ROUNDS = 1024, 8
+# The kernel counts other threads' processor time now and then only: a single product is too short.
+PRODUCTS = 60
 
 
 def main() -> None:
@@ -16,13 +18,14 @@ def main() -> None:
         wall = processor = float("inf")
         for _ in range(ROUNDS):
             started, at_work = time.perf_counter(), time.process_time()
-            torch.mm(left, left)
+            for _ in range(PRODUCTS):
+                torch.mm(left, left)
             wall = min(wall, time.perf_counter() - started)
             processor = min(processor, time.process_time() - at_work)
         name = str(dtype).removeprefix("torch.")
         found[name] = {
-            "gigaflops": 2 * SIZE**3 / wall / 1e9,
-            "per_processor_second": 2 * SIZE**3 / processor / 1e9,
+            "gigaflops": PRODUCTS * 2 * SIZE**3 / wall / 1e9,
+            "per_processor_second": PRODUCTS * 2 * SIZE**3 / processor / 1e9,
         }
     print(json.dumps(found))
 

@@ -203,6 +203,7 @@ def test_plain_peft_gives_the_same_answer_outside_of_tailor(
     assert use_it(folder, QUESTION).startswith(inside)
 
 
+@pytest.mark.slow
 def test_the_program_takes_a_base_model_from_the_folder_that_it_is_given(
     web: Web, add_version: AddVersion, base_folder: Path, trained_folder: Path, tmp_path: Path
 ) -> None:

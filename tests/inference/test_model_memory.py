@@ -74,6 +74,7 @@ def test_release_lets_a_running_answer_end_first(large: Storage) -> None:
         wait_until(lambda: server.health()["loaded"] == [], timeout=5, what="an empty memory")
 
 
+@pytest.mark.slow
 def test_an_idle_model_leaves_by_itself(large: Storage) -> None:
     with running_inference(large, inference_idle_seconds="5") as server:
         empty = server.memory_bytes()

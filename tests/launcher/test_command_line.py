@@ -151,6 +151,7 @@ def test_a_container_is_healthy_while_both_queues_have_their_worker(tmp_path: Pa
     assert missing_workers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_nothing_starts_on_tables_of_another_version(tmp_path: Path) -> None:
     for command in (("web",), ("worker",), ("user", "add", "mo@example.org")):
         answer = tailor(*command, data_dir=tmp_path)

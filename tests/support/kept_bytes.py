@@ -28,6 +28,8 @@ class Worn:
     def __init__(
         self, shape: TransformerShape, method: Method, settings: SettingValues, dtype: torch.dtype
     ) -> None:
+        # The million objects of other tests are not looked through again and again.
+        gc.freeze()
         self._vocabulary = shape.vocabulary
         config = LlamaConfig(
             vocab_size=shape.vocabulary,
@@ -75,6 +77,7 @@ class Worn:
             loss = self._forward(rows, length)
         after = {**_storages(), **dict(_storage(one.tensor) for one in held)}
         del loss
+        gc.unfreeze()
         return sum(size for place, size in after.items() if place not in before)
 
     def _forward(self, rows: int, length: int) -> torch.Tensor:

@@ -128,6 +128,7 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_spares_the_last_checkpoint(
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_the_result_is_saved_is_known_as_such(tmp_path: Path) -> None:
     # A small adapter on a model with a large tokenizer, whose library has errors of its own.
     recipe = recipe_for(STARTER_FOLDER, epochs=1, method_settings={"rank": 1})
@@ -144,7 +145,10 @@ def test_a_disk_that_fills_up_while_the_result_is_saved_is_known_as_such(tmp_pat
     assert events[-1]["code"] == "disk_full"
 
 
-@pytest.mark.parametrize("changed", ["a byte", "cut off", "gone"])
+@pytest.mark.parametrize(
+    "changed",
+    ["a byte", *(pytest.param(how, marks=pytest.mark.slow) for how in ("cut off", "gone"))],
+)
 def test_examples_that_changed_since_they_were_frozen_are_not_learned(
     tiny_model: Path, tmp_path: Path, changed: str
 ) -> None:

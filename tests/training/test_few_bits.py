@@ -101,6 +101,7 @@ def test_it_learns_and_plain_peft_answers_the_same_on_the_same_bits(
 
 
 @pytest.mark.parametrize(("form", "method"), EACH)
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     form: Quantization, method: Method, tiny_model: Path, tmp_path: Path
 ) -> None:

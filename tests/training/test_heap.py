@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.run_folders import REPOSITORY
 
 _MEGABYTE = 1024**2
@@ -21,6 +23,7 @@ print(resident_bytes() - begin)
 """
 
 
+@pytest.mark.slow
 def test_it_does_not_grow_with_the_lengths_that_it_has_seen() -> None:
     output = subprocess.run(
         [sys.executable, "-c", _MANY_LENGTHS],

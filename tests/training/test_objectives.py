@@ -77,6 +77,10 @@ LINES: dict[Objective, Callable[..., list[JsonObject]]] = {
 }
 
 
+# With weights of its own, and with what the base model said; the others take their time.
+OFTEN = (Objective.KINDS, Objective.KTO)
+
+
 def folder_for(
     base: Path,
     folder: Path,
@@ -119,7 +123,10 @@ def test_micro_batches_add_up_to_the_whole(
 
 
 @pytest.mark.usefixtures("exact")
-@pytest.mark.parametrize("objective", LINES)
+@pytest.mark.parametrize(
+    "objective",
+    [one if one in OFTEN else pytest.param(one, marks=pytest.mark.slow) for one in LINES],
+)
 def test_going_on_ends_with_the_same_bits(
     objective: Objective, tiny_model: Path, tmp_path: Path
 ) -> None:

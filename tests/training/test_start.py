@@ -24,6 +24,10 @@ def earlier(base: Path, folder: Path, method: Method) -> tuple[Path, JsonObject]
     return run / result["adapter_folder"] / _WEIGHTS, result
 
 
+# One of each way of beginning; the others take their time.
+OFTEN = (Method.LORA, Method.LOKR)
+
+
 def later(base: Path, folder: Path, method: Method, weights: Path, sha256: str) -> Path:
     start = Continuation(version=1, adapter_sha256=sha256, new_examples=4)
     recipe = recipe_for(base, method=method, method_settings={}, epochs=2, continues_from=start)
@@ -33,7 +37,10 @@ def later(base: Path, folder: Path, method: Method, weights: Path, sha256: str) 
     return run
 
 
-@pytest.mark.parametrize("method", CONTINUABLE)
+@pytest.mark.parametrize(
+    "method",
+    [m if m in OFTEN else pytest.param(m, marks=pytest.mark.slow) for m in CONTINUABLE],
+)
 def test_it_begins_where_the_earlier_one_ended(
     tiny_model: Path, tmp_path: Path, method: Method
 ) -> None:

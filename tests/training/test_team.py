@@ -88,6 +88,7 @@ def member_pid(lead: int) -> int:
     return wait_until(find, timeout=60, what="another process of the team") or 0
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tiny_model: Path, tmp_path: Path) -> None:
     one, two = (a_run(tiny_model, tmp_path / name) for name in ("one", "two"))
     alone, together = trained(one), trained(two, devices=2)
@@ -159,6 +160,7 @@ def test_a_process_that_dies_takes_the_team_along_and_the_run_ends_the_same(
     assert curve(found).items() <= curve(expected).items()
 
 
+@pytest.mark.slow
 def test_a_lead_that_dies_leaves_nobody_behind(tiny_model: Path, tmp_path: Path) -> None:
     with start_child(a_run(tiny_model, tmp_path / "run", epochs=50), devices=3) as lead:
         assert lead.stdout is not None

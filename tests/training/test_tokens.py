@@ -101,6 +101,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, len
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tiny_model: Path, tmp_path: Path) -> None:
     answer = "Yes. Hello there. " * 60
     grown: list[int] = []
@@ -192,6 +193,7 @@ def test_what_was_done_before_a_stop_is_gone_on_with(tiny_model: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("small_shards")
+@pytest.mark.slow
 def test_a_helper_that_dies_is_made_up_for(tiny_model: Path, tmp_path: Path) -> None:
     folder, undisturbed = (many(tmp_path / name, tiny_model) for name in ("killed", "whole"))
     prepare(undisturbed)

@@ -39,21 +39,21 @@ def warmed_up_bytes(weight_bytes: int) -> float:
     return float(resident_bytes())
 
 
-def heap_costs(weight_bytes: int) -> HeapCosts:
+def heap_costs(weight_bytes: int, method: Method) -> HeapCosts:
     """Train models of a few sizes, and see how what the process takes grows with what is kept."""
     usual = DeviceConstants.of(None).model_copy(update={"weight_bytes": weight_bytes})
     rows, taken = [], []
     for probe in _HEAPS:
-        work = probe.work(Method.LORA)
+        work = probe.work(method)
         rows.append([kept_bytes(probe.shape, work, usual), 1.0])
-        taken.append(_taken_bytes(probe, weight_bytes) - running_bytes(probe.shape, work))
+        taken.append(_taken_bytes(probe, weight_bytes, method) - running_bytes(probe.shape, work))
     factor, margin = solve(rows, taken)
     return HeapCosts(max(1.0, factor), margin)
 
 
-def _taken_bytes(probe: Probe, weight_bytes: int) -> int:
+def _taken_bytes(probe: Probe, weight_bytes: int, method: Method) -> int:
     """Return by how much the process grows while a model learns from rows of many lengths."""
-    built = Built(probe, weight_bytes)
+    built = Built(probe, weight_bytes, method)
     begin, most = resident_bytes(), 0
     for part in _LENGTHS:
         built.go_through(probe.rows, int(probe.length * part))

@@ -1,8 +1,10 @@
 """Random models of a few shapes, and what a pass through each has to do."""
 
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -12,6 +14,7 @@ from app.runs.methods import METHODS, Method
 from app.runs.setting import fill_settings
 from worker.methods.learners import make_learner
 from worker.training.batches import MicroBatch
+from worker.training.lanes import ONE_LANE, Lanes
 from worker.training.lora_layers import speed_up
 from worker.training.loss import AnswerLoss
 
@@ -94,15 +97,33 @@ class Built:
         self._loss.front = learner.front
         speed_up(learner.model)
         self._loss.try_packed()
+        self._lanes = lanes_of(method)
         learner.model.train()
         self._vocabulary = probe.vocabulary
 
-    def go_through(self, rows: int, length: int) -> None:
-        """Calculate a loss and its gradients, and let go of all that was needed for it."""
+    def go_through(self, rows: int, length: int) -> float:
+        """Calculate a loss and its gradients, and let go of all that was needed for it.
+
+        Returns:
+            The processor time of it, as `speed.py` counts it.
+        """
+        started, busy = time.thread_time(), self._lanes.busy_seconds
+        lengths = np.full(rows, length)
+        shares = self._lanes.shares(range(rows), lengths, rows * length)
+        self._lanes.each(shares, lambda share: self._pass(len(share), length), len(shares))
+        return time.thread_time() - started + self._lanes.busy_seconds - busy
+
+    def _pass(self, rows: int, length: int) -> None:
         ids = torch.randint(0, self._vocabulary, (rows, length))
         places = torch.arange(int(rows * length * _ANSWERS))
         targets = torch.randint(0, self._vocabulary, (len(places),))
         self._loss.total(MicroBatch(ids, places, targets, rows * length)).backward()
+
+
+def lanes_of(method: Method) -> Lanes:
+    """Return the lanes in which a model goes that learns by a method on this processor."""
+    is_quick = Probe(64, 2, 2, 128, 1, 1, 8).work(method).is_quick
+    return Lanes(torch.get_num_threads()) if is_quick else ONE_LANE
 
 
 def usual_settings(method: Method) -> dict[str, Any]:

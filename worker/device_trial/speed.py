@@ -1,14 +1,15 @@
 """How fast this machine calculates: the price of each part of a pass.
 
-All is measured in processor time of the main thread. Where nothing else runs this is the time on
-the clock, since the main thread takes part in all that is calculated; and where much else runs it
-stays nearly the same, which the clock does not.
+All is measured in processor time of the main thread, or of the lane that took longest where rows
+go through the model in lanes. Where nothing else runs this is the time on the clock, since that
+thread takes part in all that is calculated; and where much else runs it stays nearly the same,
+which the clock does not.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -17,38 +18,75 @@ from app.runs.costs.efforts import effort
 from app.runs.device_constants import PassSeconds
 from app.runs.methods import Method
 from worker.device_memory import give_back_pieces
-from worker.device_trial.probes import Built, Probe
+from worker.device_trial.probes import Built, Probe, lanes_of
+from worker.training.lanes import Lanes
+
+T = TypeVar("T")
 
 _BILLION: Final = 1e9
 _TIMING: Final = (
-    Probe(64, 2, 2, 128, 6, 2, 16),
+    Probe(64, 2, 2, 128, 6, 4, 16),
     Probe(192, 6, 6, 512, 4, 8, 32),
     Probe(256, 8, 8, 704, 2, 8, 64),
     Probe(256, 8, 4, 704, 2, 8, 256),
     Probe(512, 16, 8, 1408, 2, 8, 64),
-    Probe(512, 16, 16, 1408, 1, 2, 768),
+    Probe(512, 16, 16, 1408, 1, 4, 768),
+    Probe(512, 16, 16, 1408, 1, 8, 256),
     Probe(768, 24, 8, 2048, 1, 8, 96),
     Probe(256, 8, 8, 704, 1, 8, 64, vocabulary=16_384),
 )
 _ROUNDS: Final = 4
 _SIDE: Final = 1024
+# Layers of the models that people train are about so wide, and so many products long enough for
+# the processor's clock to be read.
+_WIDTH: Final = 768
+_TOKENS: Final = 1024
+_PRODUCTS: Final = 16
 # More than the caches hold.
 _MANY: Final = 32 * 1024**2
 
 
 def pass_seconds(weight_bytes: int, method: Method) -> PassSeconds:
-    """Find the price of each part of a pass from what passes through several models took."""
-    rows = []
+    """Find the price of each part of a pass from what passes through several models took.
+
+    Products are measured alone: in models small enough for a trial they take so small a part of the
+    time that nothing could be told about those in which they take most of it.
+    """
+    operations = _narrow_operations(weight_bytes, method)
+    rows, left = [], []
     for probe in _TIMING:
         built = Built(probe, weight_bytes, method)
         built.go_through(probe.rows, probe.length)
-        least = _least_seconds(partial(built.go_through, probe.rows, probe.length))
+        least = min(built.go_through(probe.rows, probe.length) for _ in range(_ROUNDS))
         # Each point counts by its share, so that the small ones have a say.
-        rows.append([cost / least for cost in _costs(probe, method)])
-    layer, operations, numbers, attention, head = solve(rows, [1.0] * len(rows))
+        of_products, *others = _costs(probe, method)
+        rows.append([cost / least for cost in others])
+        left.append(max(0.0, 1.0 - operations * of_products / least))
+    layer, numbers, attention, head = solve(rows, left)
     return PassSeconds(
         layer=layer, operations=operations, numbers=numbers, attention=attention, head=head
     )
+
+
+def _narrow_operations(weight_bytes: int, method: Method) -> float:
+    """Return what a thousand million operations of a layer's products take, in lanes or not."""
+    lanes = lanes_of(method)
+    dtype = torch.bfloat16 if weight_bytes == 2 else torch.float32
+    weight = torch.randn(_WIDTH, 3 * _WIDTH).to(dtype)
+    tokens = [torch.randn(_TOKENS // lanes.most, _WIDTH).to(dtype) for _ in range(lanes.most)]
+
+    def multiply(mine: torch.Tensor) -> None:
+        for _ in range(_PRODUCTS):
+            torch.mm(mine, weight)
+
+    seconds = min(_of_lanes(lanes, tokens, multiply) for _ in range(_ROUNDS))
+    return seconds / (_PRODUCTS * 2 * _TOKENS * 3 * _WIDTH**2 / _BILLION)
+
+
+def _of_lanes(lanes: Lanes, items: Sequence[T], work: Callable[[T], None]) -> float:
+    busy = lanes.busy_seconds
+    alone = _seconds(lambda: lanes.each(items, work, lanes.most))
+    return alone + lanes.busy_seconds - busy
 
 
 def wide_operations() -> float:
@@ -79,15 +117,15 @@ def _first_writing() -> float:
 
 
 def _costs(probe: Probe, method: Method) -> list[float]:
-    """What PassSeconds has a price for, in its order."""
+    """What PassSeconds has a price for: operations, layers, numbers, attention, head."""
     shape, tokens = probe.shape, probe.tokens
     here = probe.layers * tokens / _BILLION
     operations = 4.0 * shape.layer_weights + effort(shape, probe.work(method)).narrow
     numbers = shape.hidden + shape.query_width + shape.key_width + shape.ffn
     head = 4.0 * shape.vocabulary * shape.hidden * probe.work(method).answer_share
     return [
-        float(probe.layers),
         operations * here,
+        float(probe.layers),
         numbers * here,
         shape.query_width * probe.length * here,
         head * tokens / _BILLION,

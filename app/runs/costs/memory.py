@@ -88,13 +88,15 @@ def peak_memory(
     trained = trained_numbers(shape, work.method, work.settings)
     kept = kept_bytes(shape, work, constants, recompute=recompute)
     running = running_bytes(shape, work)
-    beside = constants.heap_factor * kept + running
+    factor = constants.heap_factor if work.is_quick else constants.plain_heap_factor
+    margin = constants.margin_bytes if work.is_quick else constants.plain_margin_bytes
+    beside = factor * kept + running
     # Scores are gone before the backward pass begins, which takes their room.
     scores_on_top = max(0.0, _score_bytes(shape, work, constants) - running)
     copies = max(0.0, _CHECKPOINT_BYTES * trained - beside)
     return MemoryPlan(
         {
-            Cost.PROCESS: constants.process_bytes + constants.margin_bytes,
+            Cost.PROCESS: constants.process_bytes + margin,
             Cost.WEIGHTS: weights_bytes(shape, work, constants),
             Cost.TRAINED: trained * (_TRAINED_BYTES - (4 if work.is_full else 0))
             + 4.0 * fixed_numbers(shape, work.method, work.settings),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from app.base_models.transformer_shape import TransformerShape
+from app.runs.costs.batching import unevenness
 from app.runs.costs.efforts import effort
 from app.runs.costs.kept import number_bytes
 from app.runs.costs.memory import Cost, peak_memory
@@ -25,9 +26,11 @@ def training_seconds(shape: TransformerShape, work: Work, constants: DeviceConst
     rows = work.examples * work.rows_per_example
     held_out = work.held_out * work.rows_per_example
     learned = work.examples * (work.rows_per_example if work.learns_from_all_rows else 1)
-    learning = work.epochs * passes_seconds(
-        shape, work, constants, learned * work.row_tokens, work.micro_batches
-    )
+    passes = work.epochs * work.micro_batches
+    tokens = work.epochs * learned * work.row_tokens
+    learning = passes_seconds(shape, work, constants, tokens, passes)
+    if work.is_quick:
+        learning *= unevenness(min(work.examples, work.examples_per_update), constants.threads)
     if work.asks_base_first:
         asked_first = rows + held_out
         learning += _asking_seconds(shape, work, constants, asked_first)
