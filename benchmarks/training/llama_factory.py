@@ -8,56 +8,40 @@ twice, examples of like length together.
 
 import importlib.machinery
 import json
-import resource
 import sys
-import time
 import types
 from pathlib import Path
 from typing import Any
 
-EXAMPLES_PER_UPDATE, RANK, ALPHA, LEARNING_RATE, MOST_TOKENS = 8, 16, 32, 1e-3, 1024
+from contest import (
+    ALPHA,
+    EXAMPLES_PER_UPDATE,
+    LEARNING_RATE,
+    MOST_TOKENS,
+    RANK,
+    Clock,
+    Rows,
+    highest_megabytes,
+    read_rows,
+    tell,
+)
 
 
 def main() -> None:
     folder, kind = Path(sys.argv[1]), sys.argv[2]
-    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_rows(folder)
     _leave_out_sounds()
     _write_tokens(folder, rows)
-    clock = _Clock()
+    clock = Clock()
     from llamafactory.train.tuner import run_exp
 
     run_exp(args=_settings(folder, kind), callbacks=[_as_callback(clock)])
-    print(
-        json.dumps(
-            {
-                "tokens": sum(len(row["input_ids"]) for row in rows),
-                "seconds": clock.seconds,
-                "processor_seconds": clock.processor_seconds,
-                "loss": json.loads((folder / kind / "train_results.json").read_text())[
-                    "train_loss"
-                ],
-                "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-            }
-        )
-    )
+    results = json.loads((folder / kind / "train_results.json").read_text(encoding="utf-8"))
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    tell(tokens, clock, results["train_loss"], highest_megabytes())
 
 
-class _Clock:
-    """Runs from the beginning of the first step to the end of the last."""
-
-    def __init__(self) -> None:
-        self.seconds = self.processor_seconds = 0.0
-
-    def start(self) -> None:
-        self._started, self._at_work = time.perf_counter(), time.process_time()
-
-    def stop(self) -> None:
-        self.seconds = time.perf_counter() - self._started
-        self.processor_seconds = time.process_time() - self._at_work
-
-
-def _as_callback(clock: _Clock) -> Any:  # noqa: ANN401 (transformers ships no types)
+def _as_callback(clock: Clock) -> Any:  # noqa: ANN401 (transformers ships no types)
     from transformers import TrainerCallback
 
     class Timing(TrainerCallback):
@@ -77,7 +61,7 @@ def _leave_out_sounds() -> None:
     sys.modules["torchaudio"] = silent
 
 
-def _write_tokens(folder: Path, rows: list[dict[str, list[int]]]) -> None:
+def _write_tokens(folder: Path, rows: Rows) -> None:
     from datasets import Dataset, DatasetDict
 
     place = folder / "llama-factory-tokens"

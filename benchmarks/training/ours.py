@@ -1,10 +1,10 @@
 """Tailor's own loop: `python ours.py FOLDER default`. Prints one JSON line."""
 
-import json
 import shutil
 import sys
-import time
 from pathlib import Path
+
+from contest import Clock, tell
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[0] = str(REPOSITORY)
@@ -24,19 +24,11 @@ def main() -> None:
     shutil.rmtree(folder / "tailor", ignore_errors=True)
     shutil.copytree(folder / "run", folder / "tailor")
     run, _ = prepared_run(folder / "tailor")
-    started, processor = time.perf_counter(), time.process_time()
+    clock = Clock()
     run.train()
-    print(
-        json.dumps(
-            {
-                "tokens": run.state.tokens_seen,
-                "seconds": time.perf_counter() - started,
-                "processor_seconds": time.process_time() - processor,
-                "loss": run.state.last_epoch_loss,
-                "peak_megabytes": run.state.peak_memory_bytes / 1e6,
-            }
-        )
-    )
+    clock.stop()
+    state = run.state
+    tell(state.tokens_seen, clock, state.last_epoch_loss, state.peak_memory_bytes / 1e6)
 
 
 if __name__ == "__main__":

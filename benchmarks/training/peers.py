@@ -5,34 +5,32 @@ follows the documentation; `trainer_tuned`, `trl_grouped` and `trl_packed` are w
 of them on a processor: bf16 weights, and examples of like length together or packed.
 """
 
-import json
-import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-EXAMPLES_PER_UPDATE, RANK, ALPHA, LEARNING_RATE, MOST_TOKENS = 8, 16, 32, 1e-3, 1024
+from contest import (
+    ALPHA,
+    EXAMPLES_PER_UPDATE,
+    LEARNING_RATE,
+    MOST_TOKENS,
+    RANK,
+    Clock,
+    highest_megabytes,
+    read_rows,
+    tell,
+)
 
 
 def main() -> None:
     folder, kind = Path(sys.argv[1]), sys.argv[2]
-    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_rows(folder)
     trainer = _trl(folder, kind, rows) if kind.startswith("trl") else _plain(folder, kind, rows)
-    started, processor = time.perf_counter(), time.process_time()
+    clock = Clock()
     outcome = trainer.train()
-    print(
-        json.dumps(
-            {
-                "tokens": sum(len(row["input_ids"]) for row in rows),
-                "seconds": time.perf_counter() - started,
-                "processor_seconds": time.process_time() - processor,
-                "loss": outcome.training_loss,
-                "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-            }
-        )
-    )
+    clock.stop()
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    tell(tokens, clock, outcome.training_loss, highest_megabytes())
 
 
 def _settings(folder: Path, kind: str) -> dict[str, Any]:

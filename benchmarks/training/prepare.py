@@ -9,10 +9,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.shapes import SHAPES  # noqa: E402 (the line above must come first)
-
-EXAMPLES_PER_UPDATE = 8
-RANK, ALPHA, LEARNING_RATE = 16, 32, 1e-3
-MOST_TOKENS = 1024
+from benchmarks.training.contest import (  # noqa: E402 (see above)
+    ALPHA,
+    EXAMPLES_PER_UPDATE,
+    LEARNING_RATE,
+    MOST_TOKENS,
+    RANK,
+)
 
 
 def prepare(folder: Path, shape: str, rows: int, data: Path) -> int:
@@ -51,11 +54,6 @@ def prepare(folder: Path, shape: str, rows: int, data: Path) -> int:
             labels = [i if m else -100 for i, m in zip(row.ids, row.mask, strict=True)]
             file.write(json.dumps({"input_ids": row.ids, "labels": labels}) + "\n")
     return parameters
-
-
-def read_rows(folder: Path) -> list[dict[str, list[int]]]:
-    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def _random_llama(folder: Path, shape: dict[str, Any]) -> int:

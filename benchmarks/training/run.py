@@ -13,12 +13,14 @@ bf16 products of a matrix of 1024 by 1024 in the same round, both per second of 
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -61,6 +63,9 @@ def main() -> None:
             bf16 = float(peak["bfloat16"]["gigaflops"])
             for kind in arguments.only:
                 result = _measure(kind, Path(name), arguments.threads)
+                if result is None:
+                    print(f"{kind} was ended by the system: too little memory", file=sys.stderr)
+                    continue
                 per_second = result["tokens"] / result["seconds"]
                 result["mfu"] = 4 * parameters * per_second / (bf16 * 1e9)
                 results[kind].append(result)
@@ -70,13 +75,15 @@ def main() -> None:
     show({kind: _medians(found) for kind, found in results.items()})
 
 
-def _measure(kind: str, folder: Path, threads: int) -> Result:
+def _measure(kind: str, folder: Path, threads: int) -> Result | None:
     python, program, _ = CONTENDERS[kind]
-    result: Result = _process(python, program, str(folder), kind, threads=threads)
-    return result
+    try:
+        return _process(python, program, str(folder), kind, threads=threads)
+    except MemoryError:
+        return None
 
 
-def _process(python: Path, program: str, *arguments: str, threads: int) -> dict:  # type: ignore[type-arg]
+def _process(python: Path, program: str, *arguments: str, threads: int) -> Any:  # noqa: ANN401 (JSON)
     output = subprocess.run(
         [str(python), str(HERE / program), *arguments],
         capture_output=True,
@@ -90,6 +97,8 @@ def _process(python: Path, program: str, *arguments: str, threads: int) -> dict:
             "TOKENIZERS_PARALLELISM": "false",
         },
     )
+    if output.returncode == -signal.SIGKILL:
+        raise MemoryError(f"{program} was ended by the system")
     if output.returncode != 0:
         raise SystemExit(output.stderr[-3000:])
     return json.loads(output.stdout.splitlines()[-1])
@@ -110,10 +119,8 @@ def show(results: dict[str, Result]) -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     ours = results.get("tailor")
     for kind, result in results.items():
-        times = [
-            f"{ours[name] / result[name]:.2f}" if ours else ""
-            for name in ("speed", "per_processor")
-        ]
+        measures = ("speed", "per_processor")
+        times = [f"{ours[name] / result[name]:.2f}" if ours else "" for name in measures]
         print(
             f"| {CONTENDERS[kind][2]} | {result['speed']:.0f} | {' | '.join(times)} "
             f"| {result['mfu']:.0%} | {result['loss']:.3f} "

@@ -28,7 +28,7 @@ def measure(weight_bytes: int) -> DeviceConstants:
     started = time.monotonic()
     import torch
 
-    from worker.device_trial.heap import heap_costs, warmed_up_bytes
+    from worker.device_trial.process_size import warmed_up_bytes
     from worker.device_trial.speed import (
         fresh_byte_seconds,
         pass_seconds,
@@ -40,15 +40,10 @@ def measure(weight_bytes: int) -> DeviceConstants:
     Numbers(choose_device(), torch.float32, torch.get_num_threads(), libraries()).apply()
     process = warmed_up_bytes(weight_bytes)
     imports = time.monotonic() - started
-    heap, plain_heap = (heap_costs(weight_bytes, method) for method in (Method.LORA, Method.DORA))
     return DeviceConstants.of(None).model_copy(
         update={
             "weight_bytes": weight_bytes,
             "process_bytes": process,
-            "heap_factor": heap.factor,
-            "margin_bytes": heap.margin_bytes,
-            "plain_heap_factor": plain_heap.factor,
-            "plain_margin_bytes": plain_heap.margin_bytes,
             "threads": torch.get_num_threads(),
             "passes": pass_seconds(weight_bytes, Method.LORA),
             "plain_passes": pass_seconds(weight_bytes, Method.PROMPT_TUNING),

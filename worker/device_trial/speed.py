@@ -118,17 +118,18 @@ def _first_writing() -> float:
 
 def _costs(probe: Probe, method: Method) -> list[float]:
     """What PassSeconds has a price for: operations, layers, numbers, attention, head."""
-    shape, tokens = probe.shape, probe.tokens
+    shape, work = probe.shape, probe.work(method)
+    tokens = probe.tokens + probe.rows * work.places_before
     here = probe.layers * tokens / _BILLION
-    operations = 4.0 * shape.layer_weights + effort(shape, probe.work(method)).narrow
+    operations = 4.0 * shape.layer_weights + effort(shape, work).narrow
     numbers = shape.hidden + shape.query_width + shape.key_width + shape.ffn
-    head = 4.0 * shape.vocabulary * shape.hidden * probe.work(method).answer_share
+    head = 4.0 * shape.vocabulary * shape.hidden * work.answer_share
     return [
         operations * here,
         float(probe.layers),
         numbers * here,
-        shape.query_width * probe.length * here,
-        head * tokens / _BILLION,
+        shape.query_width * work.attended_tokens * here,
+        head * probe.tokens / _BILLION,
     ]
 
 
