@@ -106,7 +106,10 @@ def test_stopping_the_real_one_takes_a_moment(
 
     def cancel() -> None:
         wait_until(
-            lambda: get_run(engine, run_id).phase == "loading_model",
+            # A phase may be over before it is seen here.
+            lambda: (
+                get_run(engine, run_id).phase in {"loading_model", "measuring_base", "training"}
+            ),
             timeout=_SECONDS,
             what="the model being loaded",
         )

@@ -46,7 +46,8 @@ def forget_old_shapes() -> None:
     """
     # oneDNN remembers for all lanes together (with 64 for two of them, what it gained was lost on
     # making products anew), what stands before it for each thread by itself.
-    of_all = _MOST_PRODUCTS * most_lanes(os.cpu_count() or 1)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    of_all = _MOST_PRODUCTS * most_lanes(threads)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(of_all))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(_MOST_PRODUCTS))
 

@@ -71,6 +71,7 @@ class Kto(Objective):
         is_liked = torch.from_numpy(table.notes[list(items)] == 1).to(self.device)
         return ThumbBatch(own, crossed, is_liked, self._reference.of(table, items))
 
+    @torch.no_grad()
     def begin_update(self, batches: Sequence[ThumbBatch], idle: int, lanes: int) -> None:
         """Estimate how far the model has moved from the base model in general."""
         moved = sum(self.lanes.each(batches, self._moved_in_general, lanes))

@@ -163,6 +163,7 @@ class Objective(ABC):
         )
         return Measured(total / units)
 
+    @torch.no_grad()
     def ask_all(
         self,
         table: TokenTable,
@@ -186,10 +187,11 @@ class Objective(ABC):
         most = min(most_tokens // lanes, max(longest, -(-int(table.lengths.sum()) // lanes)))
         groups = divide_all(table, most)
 
-        @torch.no_grad()
         def ask_unless_stopped(items: list[int]) -> T:
             check_stop()
-            return ask(items)
+            # Each thread says for itself that it learns nothing.
+            with torch.no_grad():
+                return ask(items)
 
         said = self.lanes.each(self.team.groups(groups), ask_unless_stopped, lanes)
         self.keep_pace(passes * self.team.idle_groups(len(groups)))
