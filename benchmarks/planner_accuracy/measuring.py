@@ -142,7 +142,8 @@ class _Texts:
         half = max(1, (tokens - self._frame) // 2)
         question, answer, other = (self._words(half) for _ in range(3))
         if OBJECTIVES[combination.objective].prefers:
-            return {"id": number, "prompt": question, "chosen": answer, "rejected": other}
+            asked = [{"role": "user", "content": question}]
+            return {"id": number, "prompt": asked, "chosen": answer, "rejected": other}
         return {"id": number, "messages": self._chat(question, answer)}
 
     def _chat(self, question: str, answer: str) -> list[dict[str, str]]:
