@@ -46,10 +46,16 @@ def forget_old_shapes() -> None:
     """
     # oneDNN remembers for all lanes together (with 64 for two of them, what it gained was lost on
     # making products anew), what stands before it for each thread by itself.
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    of_all = _MOST_PRODUCTS * most_lanes(threads)
+    of_all = _MOST_PRODUCTS * most_lanes(_threads())
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(of_all))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(_MOST_PRODUCTS))
+
+
+def _threads() -> int:
+    """Return how many threads torch will take, as far as can be said before it is there."""
+    # The variable may name a number for each level of nesting, of which the first is the outermost.
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(wanted) if wanted.isdigit() else os.cpu_count() or 1
 
 
 def keep_memory() -> None:
