@@ -76,14 +76,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         pytest.skip("LEFT OUT: PostgreSQL is not on this machine")
     url = databases.create_migrated(kind, tmp_path)
     yield url
-    if kind == "postgresql":
-        databases.drop_postgres_database(url)
+    databases.give_back(kind, url)
 
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine on a freshly migrated database of each kind."""
-    engine = databases.migrated_engine(database_url)
+    engine = databases.open_engine(database_url)
     yield engine
     engine.dispose()
 

@@ -13,7 +13,7 @@ from app.runs.recipe import Recipe
 from app.workers.device import OneDevice
 from worker.memory_notes import MemoryNotes
 
-_LIBRARY: Final = "bitsandbytes"
+LIBRARY: Final = "bitsandbytes"
 
 
 def bits_of(recipe: Recipe, run_folder: Path) -> Quantization:
@@ -27,10 +27,7 @@ def note_what_is_allowed(recipe: Recipe, run_folder: Path, device: OneDevice) ->
     """Leave word whether the base model may be held in 4 bits on a device if nothing else helps."""
     can_be = Quantization.FOUR_BIT in device.few_bits
     notes = MemoryNotes.read(run_folder)
-    # A team would have to agree on it in the middle of an update.
-    is_alone = recipe.devices == 1
-    is_allowed = can_be and is_alone and recipe.may_fall_to_four_bits
-    said = notes.allowing_four_bits(is_allowed=is_allowed)
+    said = notes.allowing_four_bits(is_allowed=can_be and recipe.may_fall_to_four_bits)
     if said != notes:
         said.write(run_folder)
 
@@ -43,6 +40,6 @@ def choose_library(bits: Quantization) -> None:
     no use for it would suffer. It warns of each product in 8 bits, and of kernels from a hub.
     """
     if bits is Quantization.NONE:
-        sys.modules.setdefault(_LIBRARY, None)  # type: ignore[arg-type]
+        sys.modules.setdefault(LIBRARY, None)  # type: ignore[arg-type]
     else:
-        logging.getLogger(_LIBRARY).setLevel(logging.ERROR)
+        logging.getLogger(LIBRARY).setLevel(logging.ERROR)

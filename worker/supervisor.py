@@ -104,7 +104,7 @@ class RunSupervisor:
             child = self._start_child(devices)
         except OSError as error:
             # A full disk, most often.
-            self._fail(_could_not_start(error, self._storage.free_bytes()))
+            self._fail(_could_not_start(error))
             return
         with child:
             self._watch(child)
@@ -313,10 +313,8 @@ class RunSupervisor:
             remove_what_is_no_longer_needed(self._folder)
 
 
-def _could_not_start(error: OSError, free_bytes: int) -> FailureEvent:
-    return FailureEvent.model_validate(
-        {"event": "failure", **describe(error, free_bytes).as_event()}
-    )
+def _could_not_start(error: OSError) -> FailureEvent:
+    return FailureEvent.model_validate({"event": "failure", **describe(error).as_event()})
 
 
 def _ended_without_a_word(exit_code: int) -> FailureEvent:

@@ -72,8 +72,7 @@ class FailedCheckError(UnreadableModelError):
     """The model could not be loaded, or could not say anything."""
 
     def __init__(self, what: str, why: str, next_step: str, details: str = "") -> None:
-        super().__init__(what, why=why, next_step=next_step)
-        self.details = details
+        super().__init__(what, why=why, next_step=next_step, details=details)
 
 
 def check_base_model(engine: Engine, storage: Storage, base_model_id: str, owner: str) -> None:

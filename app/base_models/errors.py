@@ -1,5 +1,8 @@
 """What a person can meet when they look after base models."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from app.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 
 
@@ -80,13 +83,72 @@ class BusyError(ConflictError):
         )
 
 
+@dataclass(frozen=True)
+class Uses:
+    """What was made with a base model, without anything of the projects but whose they are.
+
+    Attributes:
+        versions: how many versions were trained on it.
+        trainings: how many trainings started from it and have left no version.
+        projects: in how many projects.
+        owners: the names of those who can delete these projects.
+        has_ownerless: whether one of the projects has no owner who can sign in.
+    """
+
+    versions: int
+    trainings: int
+    projects: int
+    owners: tuple[str, ...] = ()
+    has_ownerless: bool = False
+
+
 class InUseError(ConflictError):
-    def __init__(self, name: str) -> None:
+    """Something refers to it; without uses, only what is going already with its project."""
+
+    def __init__(self, name: str, uses: Uses | None = None) -> None:
         super().__init__(
-            f"{name} cannot be deleted.",
-            why="Versions in a project were made with it, and they need it to answer.",
-            next_step="Delete those projects first, or keep it.",
+            f"{name} cannot be deleted yet." if uses is None else f"{name} cannot be deleted.",
+            why="What was trained on it is just being deleted with its project."
+            if uses is None
+            else _why_in_use(uses),
+            next_step="Try again in a minute." if uses is None else _next_step_in_use(uses),
         )
+
+
+def _why_in_use(uses: Uses) -> str:
+    """Say what refers to a base model, and why that keeps it."""
+    other = "other training" if uses.versions else "training"
+    counts = [_counted(uses.versions, "version"), _counted(uses.trainings, other)]
+    were = "was" if uses.versions + uses.trainings == 1 else "were"
+    where = "a project" if uses.projects == 1 else "projects"
+    whose = f"of {_joined(uses.owners)}" if uses.owners else "without an owner who can sign in"
+    why = f"{_joined(counts)} {were} made with it, in {where} {whose}."
+    if uses.versions:
+        why += " Versions need it to answer."
+    if uses.trainings:
+        why += " Of every training, Tailor keeps on record what it started from."
+    return why
+
+
+def _next_step_in_use(uses: Uses) -> str:
+    steps = [f"ask {_joined(uses.owners)} to delete theirs"] if uses.owners else []
+    if uses.has_ownerless:
+        steps.append("name an owner under People where none can sign in")
+    return (
+        f"What was trained goes only with its whole project: {', '.join(steps)}, or keep the model."
+    )
+
+
+def _counted(number: int, word: str) -> str:
+    if not number:
+        return ""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Join what is not empty: one, two and three."""
+    *most, last = [part for part in parts if part]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 class NotReadyError(ConflictError):

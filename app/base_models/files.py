@@ -42,7 +42,17 @@ WANTED_NAMES = frozenset(
 
 
 class UnreadableModelError(InvalidInputError):
-    """The folder does not hold a base model that Tailor can read."""
+    """The folder does not hold a base model that Tailor can read.
+
+    Attributes:
+        details: what tells of the inside of this machine, for those who look after it alone.
+    """
+
+    def __init__(
+        self, what: str, *, why: str = "", next_step: str = "", field: str = "", details: str = ""
+    ) -> None:
+        super().__init__(what, why=why, next_step=next_step, field=field)
+        self.details = details
 
 
 @dataclass(frozen=True)

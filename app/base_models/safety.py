@@ -51,9 +51,10 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise UnreadableModelError(
-            f"The folder {folder} is not there.",
+            "The model's folder is not there.",
             why="It may have been moved, or this machine cannot see it.",
             next_step="Put it back, or register the model again from its new place.",
+            details=str(folder),
         )
     if (folder / "adapter_config.json").exists():
         # transformers would go and load the model that this file names instead of this folder.

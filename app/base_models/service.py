@@ -246,7 +246,7 @@ def delete(session: Session, storage: Storage, model: BaseModel) -> None:
     Raises:
         BuiltInError: for Tailor Starter.
         BusyError: while a worker is at it.
-        InUseError: while runs or versions were made with it.
+        InUseError: while runs or versions refer to it; app/adapters/uses.py says which ones.
     """
     if model.source == "builtin":
         raise BuiltInError

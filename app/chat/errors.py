@@ -112,8 +112,8 @@ class EngineFaultError(UnavailableError):
         super().__init__(
             "The answer did not come.",
             why="The chat server could not give one.",
-            next_step="Ask again. If it happens twice, show the details to the person who runs "
-            "Tailor.",
+            next_step="Ask again. If it happens twice, tell the person who runs Tailor; what the "
+            "server said stands in the log.",
         )
         self.details = details
 

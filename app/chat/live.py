@@ -162,6 +162,8 @@ class LiveReplies:
 def _failed(error: DomainError) -> dict[str, object]:
     problem = {"what": error.what, "why": error.why, "next_step": error.next_step}
     if details := getattr(error, "details", ""):
+        # Whoever looks after the machine sees no conversation but their own.
+        logger.warning("the chat server said: %r", details)
         problem["details"] = details
     return {"status": "failed", "problem": problem}
 

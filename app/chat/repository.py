@@ -134,11 +134,12 @@ def chosen_base_model(session: Session, project_id: str) -> BaseModel | None:
     ).one_or_none()
 
 
-def held_out_questions(session: Session, run_id: str) -> Sequence[str]:
-    """The questions that a run was asked while it learned, and has not learned from."""
+def held_out_questions(session: Session, project_id: str, run_id: str) -> Sequence[str]:
+    """The questions that a project's run was asked while it learned, and has not learned from."""
     return session.scalars(
         select(RunSample.question)
-        .where(RunSample.run_id == run_id)
+        .join(Run, Run.id == RunSample.run_id)
+        .where(Run.id == run_id, Run.project_id == project_id)
         .group_by(RunSample.position, RunSample.question)
         .order_by(RunSample.position)
         .limit(3)

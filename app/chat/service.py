@@ -84,6 +84,12 @@ def own_conversation(
     return conversation
 
 
+def own_version(session: Session, project_id: str, run_id: str) -> str:
+    """Return a version's id if it is this project's; empty for every other, known or not."""
+    is_own = bool(run_id) and repository.version(session, project_id, run_id) is not None
+    return run_id if is_own else ""
+
+
 def start_conversation(
     session: Session,
     project_id: str,
@@ -97,7 +103,7 @@ def start_conversation(
         UnknownVersionError: if the version is not this project's.
         NoModelToAskError: if the project has no base model that is ready.
     """
-    if run_id is not None and repository.version(session, project_id, run_id) is None:
+    if run_id is not None and not own_version(session, project_id, run_id):
         raise UnknownVersionError
     models = models_for(session, project_id, run_id)
     if models is None:
@@ -132,7 +138,9 @@ def usual_settings(
     A version that was trained with one and the same instruction in all of its examples expects
     that instruction in the chat too.
     """
-    trained = trained_instructions(storage, run_id) if run_id else ""
+    # The run's folder knows no projects, so whose it is has to be known before it is opened.
+    version = own_version(session, project_id, run_id or "")
+    trained = trained_instructions(storage, version) if version else ""
     trained = trained[:MOST_INSTRUCTION_CHARACTERS]
     earlier = repository.conversations_of(session, project_id, user_id)
     if not earlier:
@@ -275,21 +283,25 @@ def _history(
     session: Session, conversation: Conversation, turn: ChatTurn, replies: Sequence[ChatReply]
 ) -> list[Message]:
     """Return what one side is told: the instructions, its own turns so far, and the question."""
-    newest = {reply.turn_id: reply for reply in replies}
+    # An attempt that failed takes nothing back: what was answered before it is still remembered.
+    answers = {reply.turn_id: answer for reply in replies if (answer := _usable_answer(reply))}
     messages: list[Message] = []
     if conversation.instructions:
         messages.append({"role": "system", "content": conversation.instructions})
     for earlier in repository.turns_of(session, conversation.id):
         if earlier.position >= turn.position:
             break
-        reply = newest.get(earlier.id)
         # A question that was never answered would stand there twice in a row with the next one.
-        answer = split_thoughts(reply.text).answer if reply is not None else ""
-        if reply is not None and reply.status in _USABLE and answer:
+        if earlier.id in answers:
             messages.append({"role": "user", "content": earlier.question})
-            messages.append({"role": "assistant", "content": answer})
+            messages.append({"role": "assistant", "content": answers[earlier.id]})
     messages.append({"role": "user", "content": turn.question})
     return messages
+
+
+def _usable_answer(reply: ChatReply) -> str:
+    """Return what a model may be reminded of; empty if this attempt gave nothing."""
+    return split_thoughts(reply.text).answer if reply.status in _USABLE else ""
 
 
 def _start_after_commit(session: Session, live: LiveReplies, plans: list[ReplyPlan]) -> None:

@@ -91,7 +91,7 @@ def advice_from(facts: Facts, characters_at_once: int) -> Iterator[Advice]:
     if facts.with_html >= 0.05 * facts.count and facts.with_html:
         yield Advice(
             "note",
-            f"HTML marks stand in {facts.with_html:,} answers.",
+            f"HTML marks stand in {_answers(facts.with_html)}.",
             "The model will learn to write them too. If that is not wanted, delete the import and "
             "upload the file again with “Remove HTML” ticked.",
         )
@@ -129,6 +129,10 @@ def _is_sorting(facts: Facts) -> bool:
         and facts.longest <= _LONGEST_KIND
         and facts.answers <= min(_MAX_KINDS, facts.count / 3)
     )
+
+
+def _answers(count: int) -> str:
+    return "1 answer" if count == 1 else f"{count:,} answers"
 
 
 def _examples(count: int) -> str:

@@ -14,6 +14,17 @@ class CopyOfAnotherError(ConflictError):
         )
 
 
+class ChangedMeanwhileError(ConflictError):
+    """Saving would take away what someone wrote since the form was opened."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Someone changed this example meanwhile, so yours is not saved yet.",
+            why="It may also have been you, in another tab.",
+            next_step="Compare both below: take over what you want to keep, then save again.",
+        )
+
+
 _EMPTY: Final = {
     "question": ("question", "Tailor learns from a question together with its answer."),
     "answer": ("answer", "Tailor learns from a question together with its answer."),
@@ -107,6 +118,16 @@ class ImportNotWaitingError(ConflictError):
             "This file is not waiting for your choice of columns.",
             why="It is being imported, or it was imported already.",
             next_step="Look at its report; to import it differently, upload it again.",
+        )
+
+
+class UnknownEncodingError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__(
+            "Tailor does not know this encoding.",
+            why="It is none of those that the page offers.",
+            next_step="Go back, reload the page and choose one of them.",
+            field="encoding",
         )
 
 

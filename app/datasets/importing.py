@@ -51,8 +51,14 @@ def inspect_import(engine: Engine, storage: Storage, import_id: str, owner: str)
     if held is None:
         return
 
+    def chosen_encoding(session: Session) -> str:
+        entry = ImportRepository(session).find(import_id)
+        understood = (entry.understood if entry is not None else None) or {}
+        return str(understood.get("chosen_encoding", ""))
+
     def look() -> None:
-        understood = inspect_file(_source(storage, import_id))
+        encoding = held.write(chosen_encoding)
+        understood = inspect_file(_source(storage, import_id), encoding)
         held.finish(status=ImportStatus.AWAITING_MAPPING, understood=understood)
 
     _work(held, look)

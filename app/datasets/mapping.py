@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.datasets.errors import UnusableMappingError
+from app.datasets.readers.conversations import NoExampleError
 from app.datasets.readers.drafts import Mapping
 from app.datasets.readers.html_text import text_of_html
+from app.datasets.readers.preferences import read_thumb
 from app.datasets.readers.records import ColumnRole, FileFormat
 
 _TABLES = frozenset({FileFormat.DELIMITED, FileFormat.SPREADSHEET})
@@ -28,6 +30,14 @@ class PreviewExample:
         turns = [("system", self.instructions), ("user", self.question)]
         messages = [{"role": role, "content": text} for role, text in turns if text]
         return [*messages, {"role": "assistant", "content": self.answer or "–"}]
+
+    @property
+    def thumb_words(self) -> str:
+        """How the thumb of the row is understood."""
+        try:
+            return "Thumb up" if read_thumb(self.thumb) else "Thumb down"
+        except NoExampleError:
+            return f"Neither up nor down: {self.thumb}"
 
 
 def is_table(understood: dict[str, Any]) -> bool:

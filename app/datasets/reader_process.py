@@ -25,13 +25,17 @@ _LONGEST_MESSAGE: Final = 32 * 1024 * 1024
 _DETAILS: Final = 4000
 
 
-def inspect_file(path: Path) -> dict[str, Any]:
+def inspect_file(path: Path, encoding: str = "") -> dict[str, Any]:
     """Return what was understood of the file.
+
+    Args:
+        path: the file.
+        encoding: the codec that somebody chose; empty to find it out.
 
     Raises:
         UnreadableFileError, ReaderStoppedError
     """
-    with closing(_messages("inspect", path, {})) as messages:
+    with closing(_messages("inspect", path, {"encoding": encoding})) as messages:
         for message in messages:
             understood: dict[str, Any] = message["understood"]
             return understood

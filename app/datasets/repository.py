@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from sqlite3 import Connection as SqliteConnection
 from typing import Any, Literal, cast
 
@@ -31,6 +32,7 @@ _EXAMPLES = cast("Table", Example.__table__)
 
 Order = Literal["newest", "oldest", "row"]
 _NO_ROW = 2**31 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,15 @@ class Cursor:
 
     row: int
     id: int
+
+
+@dataclass(frozen=True)
+class ImportCursor:
+    """A place in the list of uploads: between two of them."""
+
+    moment: int
+    """When the one beside it was uploaded, in microseconds since 1970."""
+    id: str
 
 
 class ExampleRepository:
@@ -80,8 +91,13 @@ class ExampleRepository:
         return set(self._session.execute(statement, rows).scalars())
 
     def find(self, project_id: str, example_id: int) -> Example | None:
+        return self._session.execute(_one(project_id, example_id)).scalar_one_or_none()
+
+    def hold(self, project_id: str, example_id: int) -> Example | None:
+        """Return it as it is now, and hold it still until the commit."""
+        statement = _one(project_id, example_id).with_for_update()
         return self._session.execute(
-            select(Example).where(Example.project_id == project_id, Example.id == example_id)
+            statement.execution_options(populate_existing=True)
         ).scalar_one_or_none()
 
     def has_copy(self, project_id: str, content_hash: str, *, besides: int | None = None) -> bool:
@@ -130,7 +146,8 @@ class ExampleRepository:
         place = before or after
         statement = self._searched(select(Example).where(Example.project_id == project_id), search)
         if place is not None:
-            statement = statement.where(_beyond(columns, place, descending=descending))
+            values = (place.row, place.id)[-len(columns) :]
+            statement = statement.where(_beyond(columns, values, descending=descending))
         ordering = [column.desc() if descending else column.asc() for column in columns]
         found = list(self._session.execute(statement.order_by(*ordering).limit(size)).scalars())
         return found[::-1] if before is not None else found
@@ -265,22 +282,69 @@ class ImportRepository:
             select(Import).where(Import.project_id == project_id, Import.id == import_id)
         ).scalar_one_or_none()
 
-    def of_project(self, project_id: str, limit: int = 50) -> list[Import]:
+    def count(self, project_id: str) -> int:
+        statement = select(func.count()).select_from(Import)
+        return self._session.execute(statement.where(Import.project_id == project_id)).scalar_one()
+
+    def page(
+        self,
+        project_id: str,
+        *,
+        size: int,
+        after: ImportCursor | None = None,
+        before: ImportCursor | None = None,
+    ) -> list[Import]:
+        """Return the uploads after or before a place, the newest first."""
+        table = Import.__table__.c
+        columns: list[ColumnElement[Any]] = [table.created_at, table.id]
+        descending = before is None
+        statement = select(Import).where(Import.project_id == project_id)
+        if (place := before or after) is not None:
+            values = (_EPOCH + timedelta(microseconds=place.moment), place.id)
+            statement = statement.where(_beyond(columns, values, descending=descending))
+        ordering = [column.desc() if descending else column.asc() for column in columns]
+        found = list(self._session.execute(statement.order_by(*ordering).limit(size)).scalars())
+        return found[::-1] if before is not None else found
+
+    def all_but(self, project_id: str, statuses: Iterable[ImportStatus]) -> list[Import]:
+        """Return all uploads that are in none of these statuses, the newest first."""
         return list(
             self._session.execute(
                 select(Import)
-                .where(Import.project_id == project_id)
-                .order_by(Import.created_at.desc(), Import.id)
-                .limit(limit)
+                .where(Import.project_id == project_id, Import.status.not_in(list(statuses)))
+                .order_by(Import.created_at.desc(), Import.id.desc())
             ).scalars()
         )
 
+    def names_with_copies_since(
+        self, project_id: str, since: datetime, *, besides: str
+    ) -> Sequence[str]:
+        """Return the file names of imports that ended since then and met copies, oldest first."""
+        copies: Any = Import.report["duplicates"]
+        return self._session.scalars(
+            select(Import.file_name)
+            .where(
+                Import.project_id == project_id,
+                Import.id != besides,
+                Import.finished_at > since,
+                copies.as_integer() > 0,
+            )
+            .order_by(Import.finished_at, Import.id)
+        ).all()
+
     def confirm(self, import_id: str, mapping: dict[str, Any]) -> bool:
         """Move it from awaiting_mapping to confirmed; False if it was not waiting."""
+        return self._move_on(import_id, status=ImportStatus.CONFIRMED, mapping=mapping)
+
+    def read_anew(self, import_id: str, understood: dict[str, Any]) -> bool:
+        """Move it from awaiting_mapping back to uploaded; False if it was not waiting."""
+        return self._move_on(import_id, status=ImportStatus.UPLOADED, understood=understood)
+
+    def _move_on(self, import_id: str, **values: object) -> bool:
         changed = self._session.execute(
             update(Import)
             .where(Import.id == import_id, Import.status == ImportStatus.AWAITING_MAPPING)
-            .values(status=ImportStatus.CONFIRMED, mapping=mapping, attempts=0)
+            .values(attempts=0, **values)
             .returning(Import.id)
         ).scalar_one_or_none()
         return changed is not None
@@ -299,21 +363,30 @@ class ImportRepository:
         return set(self._session.execute(select(Import.id)).scalars())
 
 
+def _one(project_id: str, example_id: int) -> Select[Example]:
+    return select(Example).where(Example.project_id == project_id, Example.id == example_id)
+
+
 def _beyond(
-    columns: list[ColumnElement[Any]], place: Cursor, *, descending: bool
+    columns: Sequence[ColumnElement[Any]], place: Sequence[object], *, descending: bool
 ) -> ColumnElement[bool]:
-    identity = columns[-1]
-    beyond_id = identity < place.id if descending else identity > place.id
+    """Say what comes after a place in the order of one or two columns, the last one unique."""
+    identity, wanted = columns[-1], place[-1]
+    beyond_id = identity < wanted if descending else identity > wanted
     if len(columns) == 1:
         return beyond_id
-    row = columns[0]
-    beyond_row = row < place.row if descending else row > place.row
-    return or_(beyond_row, and_(row == place.row, beyond_id))
+    first, value = columns[0], place[0]
+    beyond_first = first < value if descending else first > value
+    return or_(beyond_first, and_(first == value, beyond_id))
 
 
 def cursor_of(example: Example) -> Cursor:
     row = example.row_number if example.row_number is not None else _NO_ROW
     return Cursor(row, example.id)
+
+
+def import_cursor_of(entry: Import) -> ImportCursor:
+    return ImportCursor((entry.created_at - _EPOCH) // timedelta(microseconds=1), entry.id)
 
 
 def _characters() -> ColumnElement[int]:

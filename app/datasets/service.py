@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, Thing, record
 from app.datasets.content import NewExample, cleaned
 from app.datasets.errors import (
+    ChangedMeanwhileError,
     CopyOfAnotherError,
     EmptyExampleError,
     ExampleTooLongError,
@@ -17,11 +18,20 @@ from app.datasets.errors import (
     KindTooLongError,
     SameAnswersError,
     TooManyExamplesError,
+    UnknownEncodingError,
 )
 from app.datasets.mapping import check_mapping
 from app.datasets.readers.drafts import Mapping
 from app.datasets.readers.limits import MAX_EXAMPLE_CHARACTERS
-from app.datasets.repository import Cursor, ExampleRepository, ImportRepository, Order, cursor_of
+from app.datasets.repository import (
+    Cursor,
+    ExampleRepository,
+    ImportCursor,
+    ImportRepository,
+    Order,
+    cursor_of,
+    import_cursor_of,
+)
 from app.datasets.shapes import LONGEST_KIND, Shape
 from app.datasets.split import held_out_target
 from app.datasets.tables import Example, Import, ImportStatus
@@ -30,17 +40,19 @@ from app.datasets.uploads import (
     remove_orphaned_folders,
     remove_upload,
 )
-from app.datasets.wording import shown_name
+from app.datasets.wording import OFFERED_ENCODINGS, shown_name
 from app.errors import NotFoundError
 from app.jobs import IMPORT_EXAMPLES, INSPECT_IMPORT, send_after_commit
 from app.storage.folders import Storage
 
 PAGE_SIZE: Final = 50
+"""Of examples, and of uploads."""
 MOST_COUNTED: Final = 1_000
 """What a search finds is counted so far and no further."""
 CLOSED: Final = frozenset({ImportStatus.IMPORTED, ImportStatus.FAILED})
 """Statuses in which nothing more happens to an import."""
 _BATCH: Final = 500
+Row = TypeVar("Row")
 DELETE_AT_ONCE: Final = 5_000
 """So many examples are deleted in one transaction; fewer were there if fewer are deleted."""
 
@@ -58,6 +70,15 @@ class ExamplePage:
     """How many there are in all that the search finds."""
     next_cursor: Cursor | None
     previous_cursor: Cursor | None
+
+
+@dataclass(frozen=True)
+class ImportPage:
+    imports: list[Import]
+    total: int
+    """How many there are in all."""
+    next_cursor: ImportCursor | None
+    previous_cursor: ImportCursor | None
 
 
 @dataclass(frozen=True)
@@ -111,10 +132,7 @@ def find_example(session: Session, project_id: str, example_id: int) -> Example:
     Raises:
         NotFoundError: if the project has none with this id.
     """
-    example = ExampleRepository(session).find(project_id, example_id)
-    if example is None:
-        raise NotFoundError("This example does not exist.")
-    return example
+    return _known(ExampleRepository(session).find(project_id, example_id))
 
 
 def write_example(
@@ -134,20 +152,32 @@ def write_example(
 
 
 def edit_example(
-    session: Session, project_id: str, example_id: int, written: WrittenExample
+    session: Session,
+    project_id: str,
+    example_id: int,
+    written: WrittenExample,
+    shown_hash: str | None = None,
 ) -> Example:
     """Change an example. Runs that have started keep what they froze.
+
+    The content hash of what the writer was shown tells whether someone else has written since;
+    None does not ask.
 
     Raises:
         NotFoundError, EmptyExampleError, KindTooLongError, SameAnswersError,
         ExampleTooLongError, CopyOfAnotherError
+        ChangedMeanwhileError: if it says something else by now than what the writer saw.
     """
-    example = find_example(session, project_id, example_id)
+    example = _known(ExampleRepository(session).hold(project_id, example_id))
     # What an example is made of stays: a passage does not become an answer by being mended.
     new = replace(
         _checked(replace(written, shape=Shape(example.shape))),
         earlier_turns=list(example.earlier_turns or ()),
     )
+    if new.content_hash == example.content_hash:
+        return example
+    if shown_hash is not None and shown_hash != example.content_hash:
+        raise ChangedMeanwhileError
     if ExampleRepository(session).has_copy(project_id, new.content_hash, besides=example_id):
         raise CopyOfAnotherError
     example.question, example.answer = new.question, new.answer
@@ -171,25 +201,38 @@ def list_examples(
     before: Cursor | None = None,
     size: int = PAGE_SIZE,
 ) -> ExamplePage:
-    """Return one page. It begins after or ends before a place, so it is quick wherever it lies."""
+    """Return one page. It begins after or ends before a place, so it is quick wherever it lies.
+
+    Where nothing is left beyond the place, the list begins anew.
+    """
     repository = ExampleRepository(session)
     search = cleaned(search)[:200]
     found = repository.page(
         project_id, search=search, order=order, size=size + 1, after=after, before=before
     )
-    has_more = len(found) > size
-    if before is not None:
-        examples = found[-size:]
-        has_next, has_previous = True, has_more
-    else:
-        examples = found[:size]
-        has_next, has_previous = has_more, after is not None
+    if not found and (after or before):
+        return list_examples(session, project_id, search=search, order=order, size=size)
+    examples, has_next, has_previous = _cut(found, size, after=after, before=before)
     return ExamplePage(
         examples,
         _matching(repository, project_id, search, None if after or before else found),
         cursor_of(examples[-1]) if examples and has_next else None,
         cursor_of(examples[0]) if examples and has_previous else None,
     )
+
+
+def _cut(
+    found: list[Row], size: int, *, after: object | None, before: object | None
+) -> tuple[list[Row], bool, bool]:
+    """Return one page of what was found, of which one more was asked for than fits.
+
+    Returns:
+        The page, whether there is a next one, and whether there is one before it.
+    """
+    has_more = len(found) > size
+    if before is not None:
+        return found[-size:], True, has_more
+    return found[:size], has_more, after is not None
 
 
 def _matching(
@@ -225,8 +268,35 @@ def register_upload(
     return entry
 
 
-def list_imports(session: Session, project_id: str) -> list[Import]:
-    return ImportRepository(session).of_project(project_id)
+def list_imports(
+    session: Session,
+    project_id: str,
+    *,
+    after: ImportCursor | None = None,
+    before: ImportCursor | None = None,
+    size: int = PAGE_SIZE,
+) -> ImportPage:
+    """Return one page of a project's uploads, the newest first, as `list_examples` does."""
+    repository = ImportRepository(session)
+    found = repository.page(project_id, size=size + 1, after=after, before=before)
+    if not found and (after or before):
+        return list_imports(session, project_id, size=size)
+    imports, has_next, has_previous = _cut(found, size, after=after, before=before)
+    return ImportPage(
+        imports,
+        repository.count(project_id),
+        import_cursor_of(imports[-1]) if imports and has_next else None,
+        import_cursor_of(imports[0]) if imports and has_previous else None,
+    )
+
+
+def open_imports(session: Session, project_id: str) -> list[Import]:
+    """Return all uploads with which something is still to happen, however old they are."""
+    return ImportRepository(session).all_but(project_id, CLOSED)
+
+
+def count_imports(session: Session, project_id: str) -> int:
+    return ImportRepository(session).count(project_id)
 
 
 def find_import(session: Session, project_id: str, import_id: str) -> Import:
@@ -239,6 +309,17 @@ def find_import(session: Session, project_id: str, import_id: str) -> Import:
     if entry is None:
         raise NotFoundError("This import does not exist.")
     return entry
+
+
+def files_with_its_copies(session: Session, entry: Import) -> list[str]:
+    """Return the names of files that may have held rows of this one too.
+
+    They came when its examples were there already, so such rows were dropped from them as copies,
+    and nothing is left of these rows once the examples of this one are deleted.
+    """
+    imports = ImportRepository(session)
+    names = imports.names_with_copies_since(entry.project_id, entry.created_at, besides=entry.id)
+    return list(dict.fromkeys(names))
 
 
 def confirm_import(session: Session, project_id: str, import_id: str, mapping: Mapping) -> Import:
@@ -255,6 +336,22 @@ def confirm_import(session: Session, project_id: str, import_id: str, mapping: M
         raise ImportNotWaitingError
     record(session, Action.IMPORT_CONFIRMED, _thing(entry), project=project_id)
     send_after_commit(session, IMPORT_EXAMPLES, entry.id)
+    return entry
+
+
+def read_anew(session: Session, project_id: str, import_id: str, encoding: str) -> Import:
+    """Ask a worker to look into an upload once more, in the encoding that the maker chose.
+
+    Raises:
+        NotFoundError, ImportNotWaitingError, UnknownEncodingError
+    """
+    entry = find_import(session, project_id, import_id)
+    if encoding not in OFFERED_ENCODINGS:
+        raise UnknownEncodingError
+    understood = {**(entry.understood or {}), "chosen_encoding": encoding}
+    if not ImportRepository(session).read_anew(entry.id, understood):
+        raise ImportNotWaitingError
+    send_after_commit(session, INSPECT_IMPORT, entry.id)
     return entry
 
 
@@ -291,6 +388,12 @@ def remove_orphaned_uploads(session: Session, storage: Storage) -> int:
     """Delete half-sent files, and upload folders that no import names, once an hour old."""
     half_sent = remove_abandoned_uploads(storage)
     return half_sent + remove_orphaned_folders(storage, ImportRepository(session).all_ids())
+
+
+def _known(example: Example | None) -> Example:
+    if example is None:
+        raise NotFoundError("This example does not exist.")
+    return example
 
 
 def _thing(entry: Import) -> Thing:

@@ -45,7 +45,10 @@ class Import(LeaseMixin, Base):
     """The name the person gave it; shown, never used as a path."""
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     understood: Mapped[JsonObject | None] = mapped_column(JsonColumn)
-    """What Tailor understood: format, encoding, delimiter, columns, preview rows, proposal."""
+    """What Tailor understood: format, encoding, delimiter, columns, preview rows, proposal.
+
+    Until it is read anew, also the encoding that the maker chose.
+    """
     mapping: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     """What each column is for, as the maker confirmed it."""
     report: Mapped[JsonObject | None] = mapped_column(JsonColumn)

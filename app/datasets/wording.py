@@ -6,6 +6,7 @@ from app.datasets.readers.records import ColumnRole, FileFormat, Reason, without
 
 _REASONS: Final = {
     Reason.EMPTY_ROW: "The row is empty.",
+    Reason.NOTHING_CHOSEN: "No text to learn stands in the columns that were chosen.",
     Reason.EMPTY_QUESTION: "The question is empty.",
     Reason.EMPTY_ANSWER: "The answer is empty.",
     Reason.NO_QUESTION: "There is an answer without a question before it.",
@@ -45,21 +46,35 @@ _FORMATS: Final = {
     FileFormat.MARKDOWN: "a Markdown document",
 }
 _DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_ENCODINGS: Final = {
+OFFERED_ENCODINGS: Final = {
     "utf-8": "UTF-8",
+    "cp1252": "Windows-1252 (Western European)",
+    "cp850": "MS-DOS 850 (Western European)",
+    "mac_roman": "Mac Roman (Western European)",
+    "cp1250": "Windows-1250 (Central European)",
+    "iso8859_2": "ISO 8859-2 (Central European)",
+    "cp1251": "Windows-1251 (Cyrillic)",
+    "koi8_r": "KOI8-R (Cyrillic)",
+    "iso8859_5": "ISO 8859-5 (Cyrillic)",
+    "cp1253": "Windows-1253 (Greek)",
+    "cp1254": "Windows-1254 (Turkish)",
+    "cp1255": "Windows-1255 (Hebrew)",
+    "cp1256": "Windows-1256 (Arabic)",
+    "cp1257": "Windows-1257 (Baltic)",
+    "cp932": "Shift JIS (Japanese)",
+    "euc_jp": "EUC-JP (Japanese)",
+    "gb18030": "GB 18030 (Chinese)",
+    "big5": "Big5 (Chinese)",
+    "cp949": "Windows-949 (Korean)",
+}
+"""Those that can be guessed wrong, so that people may choose another; the likelier ones first."""
+_ENCODINGS: Final = {
+    **OFFERED_ENCODINGS,
     "utf-8-sig": "UTF-8 with a byte order mark",
     "utf-16": "UTF-16",
     "utf-16-le": "UTF-16 (little endian)",
     "utf-16-be": "UTF-16 (big endian)",
     "utf-32": "UTF-32",
-    "cp1252": "Windows-1252 (Western European)",
-    "cp1250": "Windows-1250 (Central European)",
-    "cp1251": "Windows-1251 (Cyrillic)",
-    "cp932": "Shift JIS (Japanese)",
-    "shift_jis": "Shift JIS (Japanese)",
-    "gb18030": "GB 18030 (Chinese)",
-    "big5": "Big5 (Chinese)",
-    "euc_kr": "EUC-KR (Korean)",
 }
 ROLE_NAMES: Final = {
     ColumnRole.QUESTION: "Question",
@@ -75,6 +90,14 @@ ROLE_NAMES: Final = {
 }
 _NOTES: Final = {
     "no_header": "There are no column names in the first row, so the first row is an example too.",
+    "surplus_of_texts": "In most rows, {delimiter} stand inside a text, without quotation marks "
+    "around it. Those before a blank are read as part of the text. Look below whether questions "
+    "and answers begin and end where they should.",
+    "surplus_of_last": "In most rows, {delimiter} stand inside a text, without quotation marks "
+    "around it. All that goes on beyond the column names is read as part of the last column.",
+    "surplus_of_unnamed": "Most rows have more cells than there are column names. If {delimiter} "
+    "belong to a text, it is cut there: put quotation marks around such texts, or save the table "
+    "as Excel (.xlsx), and upload it again.",
     "broken_bytes": "{count:,} damaged characters were found. Their rows are left out and listed "
     "in the report.",
     "formulas": "{count:,} cells hold formulas. Their last calculated results are used.",
@@ -113,6 +136,8 @@ _NOTES: Final = {
     "{reason} All are listed in the report.",
 }
 
+_WANT_ATTENTION: Final = frozenset({"surplus_of_texts", "surplus_of_last", "surplus_of_unnamed"})
+
 
 def reason_sentence(reason: str) -> str:
     return _REASONS[Reason(reason)]
@@ -132,20 +157,37 @@ def encoding_words(codec: str) -> str:
     return _ENCODINGS.get(codec, codec.replace("_", "-").upper())
 
 
+def may_be_wrong_about_letters(understood: dict[str, Any]) -> bool:
+    """Say whether the encoding is a guess, or a person's choice: UTF-8 proves itself."""
+    if understood["format"] == FileFormat.SPREADSHEET:
+        return False
+    codec = understood["encoding"]
+    is_guess = codec in OFFERED_ENCODINGS and codec != "utf-8"
+    return is_guess or bool(understood.get("encoding_is_chosen"))
+
+
 def note_sentences(understood: dict[str, Any]) -> list[str]:
     """Everything the maker should know about the file, a sentence or two each."""
-    sentences = []
+    return [sentence for _, sentence in notices(understood)]
+
+
+def notices(understood: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same with the kind of each: a note, or something that wants attention."""
+    found = []
     for note in understood["notes"]:
         values = dict(note)
         code = values.pop("code")
+        if "delimiter" in values:
+            values["delimiter"] = _DELIMITERS[values["delimiter"]]
         if "others" in values:
             values["others"] = ", ".join(f"“{name}”" for name in values["others"])
         if "reason" in values:
             values["reason"] = reason_sentence(values["reason"])
-        sentences.append(_sentence(code, values.get("count"), values))
+        kind = "attention" if code in _WANT_ATTENTION else "note"
+        found.append((kind, _sentence(code, values.get("count"), values)))
         if formulas := values.get("without_value"):
-            sentences.append(_sentence("formulas_without_value", formulas, values))
-    return sentences
+            found.append(("note", _sentence("formulas_without_value", formulas, values)))
+    return found
 
 
 def _sentence(code: str, count: int | None, values: dict[str, Any]) -> str:

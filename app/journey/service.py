@@ -1,24 +1,28 @@
 """A project from end to end: how far it is and what comes next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
 from app.journey import repository
 from app.journey.repository import Rows
 from app.projects.stepper import Counts, Progress, progress
-from app.projects.tables import Project
+from app.projects.tables import Project, Role
 from app.runs.status import FINAL, RunStatus
 
 
-def progress_of(session: Session, project: Project) -> Progress:
-    """Return the steps of one project and what comes next."""
-    return progress_of_all(session, [project])[project.id]
+def progress_of(session: Session, project: Project, role: Role) -> Progress:
+    """Return the steps of one project and what comes next for someone with this role."""
+    return progress_of_all(session, {project.id: role})[project.id]
 
 
-def progress_of_all(session: Session, some: Sequence[Project]) -> dict[str, Progress]:
-    rows = repository.journey_rows(session, [project.id for project in some])
-    return {project.id: progress(project.id, _counts(rows, project.id)) for project in some}
+def progress_of_all(session: Session, roles: Mapping[str, Role]) -> dict[str, Progress]:
+    """Return the same for several projects; the keys are their ids."""
+    rows = repository.journey_rows(session, list(roles))
+    return {
+        project_id: progress(project_id, _counts(rows, project_id), may_edit=role != Role.VIEWER)
+        for project_id, role in roles.items()
+    }
 
 
 def _counts(rows: Rows, project_id: str) -> Counts:

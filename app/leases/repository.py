@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CursorResult, Table, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import CursorResult, Row, Table, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.database.base import Base, database_epoch
 from app.leases.tables import LEASE_SECONDS
@@ -30,6 +30,28 @@ def claim(
     Returns:
         The new fence, or None if there was nothing to claim.
     """
+    row = claim_and_read(
+        session, table, entity_id, (), owner=owner, claimable=claimable, values=values
+    )
+    return None if row is None else int(row[0])
+
+
+def claim_and_read(
+    session: Session,
+    table: type[Base],
+    entity_id: str,
+    read: Sequence[InstrumentedAttribute[Any]],
+    *,
+    owner: str,
+    claimable: Sequence[str],
+    values: dict[str, Any] | None = None,
+) -> Row[Any] | None:
+    """Claim a row and read columns of it in the same statement.
+
+    Returns:
+        The new fence and the columns as they are from now on, or None if there was nothing to
+        claim.
+    """
     columns = _columns(table)
     statement = (
         update(columns)
@@ -48,9 +70,9 @@ def claim(
             lease_expires_at=database_epoch() + LEASE_SECONDS,
             **(values or {}),
         )
-        .returning(columns.c.fence)
+        .returning(columns.c.fence, *(columns.c[attribute.key] for attribute in read))
     )
-    return session.execute(statement).scalar_one_or_none()
+    return session.execute(statement).one_or_none()
 
 
 def write_under_fence(

@@ -51,7 +51,7 @@ class AlreadyMemberError(ConflictError):
 class LastOwnerError(ConflictError):
     def __init__(self) -> None:
         super().__init__(
-            "This is the only owner of the project.",
+            "Nobody else who can sign in owns this project.",
             why="Without one, nobody could manage it.",
             next_step="Make another person owner first.",
         )

@@ -94,11 +94,16 @@ def member(session: Session, project_id: str, user_id: str) -> ProjectMember | N
     return session.get(ProjectMember, (project_id, user_id))
 
 
-def lock_owners(session: Session, project_id: str) -> set[str]:
-    """Return the ids of the project's owners, holding them still until the commit."""
+def lock_owners_who_can_sign_in(session: Session, project_id: str) -> set[str]:
+    """Return their ids, holding their roles and their accounts still until the commit."""
     query = (
         select(ProjectMember.user_id)
-        .where(ProjectMember.project_id == project_id, ProjectMember.role == Role.OWNER)
+        .join(User, User.id == ProjectMember.user_id)
+        .where(
+            ProjectMember.project_id == project_id,
+            ProjectMember.role == Role.OWNER,
+            User.is_active,
+        )
         .order_by(ProjectMember.user_id)
     )
     return set(session.scalars(query.with_for_update()))

@@ -211,5 +211,6 @@ def _name_of(session: Session, user_id: str) -> str:
 
 
 def _require_another_owner(session: Session, project: Project, member: ProjectMember) -> None:
-    if repository.lock_owners(session, project.id) == {member.user_id}:
+    # An owner who was switched off cannot manage anything, so one of those does not count.
+    if repository.lock_owners_who_can_sign_in(session, project.id) == {member.user_id}:
         raise LastOwnerError

@@ -49,6 +49,8 @@ class NextStep:
     sentence: str
     url: str
     label: str
+    for_viewers: str = ""
+    """Who does it, for those who may only look; empty where they can do it too."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Progress:
     next_step: NextStep
 
 
-def progress(project_id: str, counts: Counts) -> Progress:
-    """Return the steps of a project and what its maker should do next."""
+def progress(project_id: str, counts: Counts, *, may_edit: bool = True) -> Progress:
+    """Return the steps of a project and what comes next for someone who may edit it, or not."""
     base = f"/projects/{project_id}"
     done = {
         "examples": counts.examples >= ENOUGH_TO_TRAIN,
@@ -79,7 +81,10 @@ def progress(project_id: str, counts: Counts) -> Progress:
         Step(key, title, _state(key, current, is_done=done[key]), url, hint)
         for key, title, url, hint in parts
     )
-    return Progress(steps, _next_step(base, counts))
+    next_step = _next_step(base, counts)
+    if next_step.for_viewers and not may_edit:
+        next_step = _meanwhile(base, counts, next_step.for_viewers)
+    return Progress(steps, next_step)
 
 
 def _state(key: str, current: str, *, is_done: bool) -> StepState:
@@ -133,12 +138,22 @@ def _next_step(base: str, counts: Counts) -> NextStep:
         "Take the version you like with you, or add examples and train a better one.",
         f"{base}/versions",
         "See the versions",
+        for_viewers="Take the version you like with you.",
     )
+
+
+def _meanwhile(base: str, counts: Counts, sentence: str) -> NextStep:
+    """Offer what a viewer can do while others do what comes next."""
+    if counts.versions:
+        return NextStep(sentence, f"{base}/versions", "See the versions")
+    if counts.base_model_ready:
+        return NextStep(sentence, f"{base}/chat", "Talk to the base model")
+    return NextStep(sentence, f"{base}/settings", "See who that is")
 
 
 def _active_sentence(counts: Counts) -> str:
     if counts.paused:
-        return f"Version {counts.active_version} is paused. It goes on when you say so."
+        return f"Version {counts.active_version} is paused until someone lets it go on."
     if counts.waiting:
         return f"Version {counts.active_version} waits for its turn."
     return f"Version {counts.active_version} is learning. You can close this page meanwhile."
@@ -149,7 +164,10 @@ def _before_training(base: str, counts: Counts) -> NextStep | None:
     if counts.examples < ENOUGH_TO_TRAIN:
         if counts.open_imports:
             return NextStep(
-                "An upload waits for you to look at its columns.", examples_url, "Look at it"
+                "An upload waits for you to look at its columns.",
+                examples_url,
+                "Look at it",
+                for_viewers="An upload waits for an owner or editor to look at its columns.",
             )
         if counts.busy_imports:
             return NextStep("Your upload is being read.", examples_url, "See how far it is")
@@ -157,12 +175,14 @@ def _before_training(base: str, counts: Counts) -> NextStep | None:
             "Add examples of what you would like to be answered, and how.",
             examples_url,
             "Add examples",
+            for_viewers="An owner or editor of this project has to add examples.",
         )
     if counts.base_model_name is None:
         return NextStep(
             "Choose the base model that will learn from your examples.",
             f"{base}/base-model",
             "Choose a base model",
+            for_viewers="An owner or editor of this project has to choose its base model.",
         )
     if not counts.base_model_ready:
         return NextStep(
@@ -178,7 +198,12 @@ def _start(base: str, counts: Counts) -> NextStep:
             f"{base}/training",
             "See what happened",
         )
-    return NextStep("Everything is ready to train.", f"{base}/training", "Start training")
+    return NextStep(
+        "Everything is ready to train.",
+        f"{base}/training",
+        "Start training",
+        for_viewers="Everything is ready to train. An owner or editor of this project can start.",
+    )
 
 
 def _counted(count: int, word: str) -> str:

@@ -221,6 +221,8 @@ class FailureEvent(ChildEvent):
     permanent: bool = True
     fitting_tokens: Count | None = None
     """How long a row may be so that it fits into memory, where that was found out."""
+    untried_tokens: Count | None = None
+    """How long a row could be next, where no length could be tried."""
 
 
 class StoppedEvent(ChildEvent):

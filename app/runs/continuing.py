@@ -27,7 +27,7 @@ from app.runs import repository
 from app.runs.errors import CannotContinueError
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import Objective
-from app.runs.recipe import START_FOLDER, Continuation, up_to_date
+from app.runs.recipe import START_FOLDER, Continuation, RecipeChoices, up_to_date
 from app.runs.result_files import ADAPTER_WEIGHTS
 from app.runs.status import RunStatus
 from app.runs.tables import Run
@@ -111,6 +111,20 @@ def method_of(session: Session, project_id: str, version: int) -> tuple[Method, 
         raise CannotContinueError(version, "There is no such version in this project.")
     recipe = up_to_date(run.recipe)
     return Method(recipe.get("method", Method.LORA)), dict(recipe.get("method_settings", {}))
+
+
+def with_method_of(
+    session: Session, project_id: str, choices: RecipeChoices, version: int | None
+) -> RecipeChoices:
+    """Return the choices with the method of the version that is gone on from, if one is.
+
+    Raises:
+        CannotContinueError: if there is no such version.
+    """
+    if version is None:
+        return choices
+    method, settings = method_of(session, project_id, version)
+    return choices.model_copy(update={"method": method, "method_settings": settings})
 
 
 def _obstacle(run: Run, base_model: BaseModel) -> str:

@@ -10,10 +10,11 @@ from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.runs.costs.tiles import WORDS_AT_ONCE, WORDS_AT_ONCE_ON_A_CARD
 from app.workers.device import DeviceFacts, DeviceKind
 
 MEASURED_KEY: Final = "planner"
-TRIAL_VERSION: Final = 3
+TRIAL_VERSION: Final = 5
 
 _MEBIBYTE: Final = 1024**2
 _DEFAULT_CORES: Final = 2
@@ -46,11 +47,11 @@ class DeviceConstants(BaseModel):
             that is freed comes back in pieces, of which not all fit again. It belongs to the
             allocator and not to the machine: docs/benchmarks.md says on what it was fitted.
         margin_bytes: what comes on top, whatever the model: buffers of the libraries.
-        plain_heap_factor: the same of the model's own way, on which more is made and let go.
+        plain_heap_factor: the same of the model's own way; some methods need a multiple of it.
         plain_margin_bytes: the same of it.
         threads: of the processor; on the quick way rows go through the model in lanes of them.
         keeps_attention_weights: whether the quick way keeps a weight for each pair of tokens.
-        maps_weights: whether weights are calculated with as they lie in their file.
+        words_at_once: of the vocabulary, whose scores are there at the same time.
         passes: of Tailor's quick way through a model.
         plain_passes: of the model's own way.
         wide_operations: a thousand million operations of products in 32 bits.
@@ -60,7 +61,8 @@ class DeviceConstants(BaseModel):
         start_seconds: from the start of the process to its first step, but for reading the weights.
         step_seconds: what an update takes besides its passes.
         forward_share: what a pass without learning takes of one with it.
-        answer_layer_seconds: one layer, for one token of an answer that is written.
+        answer_layer_seconds: one layer, however narrow, for one token of a few answers that are
+            written together. No trial measures it.
         is_measured: whether a trial found them on this very device.
     """
 
@@ -75,7 +77,7 @@ class DeviceConstants(BaseModel):
     plain_margin_bytes: float = Field(ge=0.0)
     threads: int = Field(default=1, ge=1)
     keeps_attention_weights: bool = True
-    maps_weights: bool = True
+    words_at_once: int = Field(default=WORDS_AT_ONCE, ge=1)
     passes: PassSeconds
     plain_passes: PassSeconds
     wide_operations: float = Field(ge=0.0)
@@ -116,7 +118,7 @@ def _processor(cores: int) -> dict[str, Any]:
         "process_bytes": 440 * _MEBIBYTE,
         "heap_factor": 1.16,
         "margin_bytes": 70 * _MEBIBYTE,
-        "plain_heap_factor": 1.75,
+        "plain_heap_factor": 1.2,
         "plain_margin_bytes": 30 * _MEBIBYTE,
         "threads": max(1, cores),
         "passes": quick,
@@ -143,11 +145,11 @@ _CARD: Final[dict[str, Any]] = {
     "process_bytes": 700 * _MEBIBYTE,
     "heap_factor": 1.15,
     "margin_bytes": 512 * _MEBIBYTE,
-    "plain_heap_factor": 1.6,
+    "plain_heap_factor": 1.2,
     "plain_margin_bytes": 512 * _MEBIBYTE,
     # FlashAttention calculates them again.
     "keeps_attention_weights": False,
-    "maps_weights": False,
+    "words_at_once": WORDS_AT_ONCE_ON_A_CARD,
     "passes": _CARD_PASSES,
     "plain_passes": _CARD_PASSES | {"layer": 0.003, "numbers": 0.02},
     "wide_operations": 1.0 / 3_000,

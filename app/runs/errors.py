@@ -55,6 +55,20 @@ class UnusableChoiceError(InvalidInputError):
         )
 
 
+class ExampleTooLongError(InvalidInputError):
+    """Examples are to be longer than what the base model reads at once."""
+
+    def __init__(self, asked: int, model: str, context: int, taken: int, most: int) -> None:
+        besides = f", and {taken:,} of these places are the method's own" if taken else ""
+        super().__init__(
+            f"An example cannot have {asked:,} tokens.",
+            why=f"{model} reads at most {context:,} tokens at once{besides}.",
+            next_step=f"Choose at most {most:,}, or leave it empty for the number that Tailor "
+            "chose.",
+            field="max_tokens_per_example",
+        )
+
+
 class CannotContinueError(ConflictError):
     """A version is asked to be gone on from that cannot be."""
 
@@ -163,4 +177,15 @@ class UnusableLimitError(InvalidInputError):
             next_step=f"Type a number from {lowest:g} to {highest:,.0f}, or leave it empty for no "
             "limit.",
             field=field,
+        )
+
+
+class MayNotFitError(ConflictError):
+    """What was chosen may need more memory than any device has; nothing was started yet."""
+
+    def __init__(self, sentences: str) -> None:
+        super().__init__(
+            "Nothing was started yet, because there may be too little memory for what you chose.",
+            why=sentences,
+            next_step="Read below what would fit, or start it all the same.",
         )

@@ -1,63 +1,56 @@
-"""How long a training will take, said before it happens. When it starts: queue/forecast.py.
+"""What a training has to do, estimated before its examples are read: from their bytes.
 
-The best guide is what earlier runs on the same base model measured on this machine: how long they
-took to learn from a token, those of a similar size first, and how long to answer the held-out
-questions once.
-
-Before there are any, the planner's arithmetic stands in (planner.py).
+How long that takes is said by the planner (planner.py) and by what earlier runs took
+(earlier_runs.py); when it starts, by queue/forecast.py.
 """
 
-import math
-from collections.abc import Sequence
-from statistics import median
-from typing import Any, Final
+from typing import Final
 
-from app.runs.recipe import USUAL_EVALUATIONS
+from app.runs.costs.work import Work
+from app.runs.objectives import OBJECTIVES, Objective
+from app.runs.recipe import FittedSettings, Recipe
+from app.runs.repository import Lengths
 
-_LOADING_SECONDS: Final = 8.0
-CHARACTERS_PER_TOKEN: Final = 4.0
-# So many earlier runs, those most alike in size, are asked.
-_ALIKE: Final = 3
+BYTES_PER_TOKEN: Final = 4.0
 _MARKS_PER_EXAMPLE: Final = 12.0
+# Three are written side by side at each evaluation; most of them are shorter than the longest.
+_SHOWN_ANSWER_TOKENS: Final = 100
 
 
-def tokens_of(characters: float, examples: int) -> float:
-    """Roughly how many tokens so many characters in so many examples are."""
-    return characters / CHARACTERS_PER_TOKEN + _MARKS_PER_EXAMPLE * examples
+def tokens_of(text_bytes: float, examples: int) -> float:
+    """Roughly how many tokens so many bytes of text in so many examples are."""
+    return text_bytes / BYTES_PER_TOKEN + _MARKS_PER_EXAMPLE * examples
 
 
-def expected_seconds(
-    tokens: float,
-    past_results: Sequence[dict[str, Any]],
-    otherwise: float,
-    evaluations: int = USUAL_EVALUATIONS,
-) -> float:
-    """Return how long a run over so many tokens, all passes together, will take.
-
-    Args:
-        tokens: tokens of one pass times the passes.
-        past_results: results of earlier runs on the same base model, if there were any.
-        otherwise: what the planner says, for the first run on a base model.
-        evaluations: how often the held-out questions are asked.
-    """
-    usable = [past for past in past_results if past.get("tokens_seen") and past.get("seconds")]
-    if not usable:
-        return otherwise
-    alike = sorted(usable, key=lambda past: _distance(past["tokens_seen"], tokens))[:_ALIKE]
-    learning = tokens * median(map(_seconds_per_token, alike))
-    evaluating = evaluations * median(map(_evaluation_seconds, alike))
-    return _LOADING_SECONDS + learning + evaluating
-
-
-def _distance(seen: float, wanted: float) -> float:
-    """How far two amounts of data lie apart, in factors."""
-    return abs(math.log(max(seen, 1.0) / max(wanted, 1.0)))
-
-
-def _seconds_per_token(past: dict[str, Any]) -> float:
-    learning = float(past["seconds"]) - float(past.get("evaluation_seconds", 0.0))
-    return learning / float(past["tokens_seen"])
-
-
-def _evaluation_seconds(past: dict[str, Any]) -> float:
-    return float(past.get("evaluation_seconds", 0.0)) / max(int(past.get("evaluations", 0)), 1)
+def work_of(
+    recipe: Recipe | FittedSettings,
+    objective: Objective,
+    lengths: Lengths,
+    train_count: int,
+    held_out: int,
+) -> Work:
+    """Turn a recipe and the examples' lengths into what is to be done."""
+    limit = recipe.max_tokens_per_example
+    # Of sorting, only the last place of a text is told, and not in words.
+    tells_words = not OBJECTIVES[objective].sorts
+    return Work(
+        row_tokens=min(tokens_of(lengths.average, 1), limit),
+        longest_row=round(min(tokens_of(lengths.longest, 1), limit)),
+        examples=train_count,
+        epochs=recipe.epochs,
+        examples_per_update=recipe.examples_per_update,
+        tokens_per_micro_batch=getattr(
+            recipe,
+            "tokens_per_micro_batch",
+            Recipe.model_fields["tokens_per_micro_batch"].default,
+        ),
+        method=recipe.method,
+        settings=recipe.method_settings,
+        quantization=recipe.quantization,
+        objective=objective,
+        answer_share=lengths.answer_share if tells_words else 0.0,
+        held_out=held_out,
+        evaluations=recipe.evaluations,
+        answer_tokens=_SHOWN_ANSWER_TOKENS if tells_words else 0,
+        may_fall_to_four_bits=recipe.may_fall_to_four_bits,
+    )

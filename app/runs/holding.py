@@ -10,6 +10,7 @@ from os import getpid
 from typing import Any, Final
 
 from pydantic import ValidationError
+from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from app.clock import now
@@ -79,21 +80,22 @@ def claim_next_run(
         "phase": "starting",
         "phase_message": "The training process starts.",
         "failure": None,
+        "started_at": func.coalesce(Run.started_at, now()),
+        "event_count": Run.event_count + 1,
     }
     free = (device, starting, count_free)
     while (claimed := claim_next(session, owner_name(), *free)) is not None:
-        run = repository.lock_held(session, *claimed)
+        event = {"status": RunStatus.STARTING, "attempt": claimed.attempts}
+        repository.add_events(session, claimed.run_id, claimed.event_count - 1, [("status", event)])
         try:
-            recipe = Recipe.model_validate(run.recipe)
+            recipe = Recipe.model_validate(claimed.recipe)
         except ValidationError as error:
+            run = repository.lock_held(session, claimed.run_id, claimed.fence)
             end_locked(
                 session, run, RunStatus.FAILED, _UNREADABLE["reason"], failure=_unreadable(error)
             )
             continue
-        values = {} if run.started_at else {"started_at": now()}
-        event = {"status": RunStatus.STARTING, "attempt": run.attempts}
-        repository.write(session, *claimed, values, [("status", event)])
-        return HeldRun(*claimed, recipe, finishes=run.finish_requested_at is not None)
+        return HeldRun(claimed.run_id, claimed.fence, recipe, finishes=claimed.finishes)
     return None
 
 

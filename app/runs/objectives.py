@@ -12,6 +12,9 @@ from typing import Any, Final
 from app.datasets.shapes import Purpose
 from app.runs.setting import Kind, Setting, SettingValue, fill_settings
 
+ANSWER_WEIGHT: Final = "answer_weight"
+"""The setting that says how much liked answers are learned besides being compared."""
+
 
 class Objective(StrEnum):
     ANSWERS = "answers"
@@ -83,6 +86,11 @@ class ObjectiveSpec:
         return self.goal is Goal.PREFER
 
     @property
+    def weighs_answers(self) -> bool:
+        """Whether learning the liked answers is weighed beside a comparison."""
+        return any(setting.name == ANSWER_WEIGHT for setting in self.settings)
+
+    @property
     def sorts(self) -> bool:
         return self.goal is Goal.SORT
 
@@ -96,6 +104,18 @@ def _beta(default: float = 0.1) -> Setting:
         default=default,
         lowest=0.001,
         highest=10.0,
+    )
+
+
+def _answer_weight(label: str, meaning: str) -> Setting:
+    return Setting(
+        ANSWER_WEIGHT,
+        label,
+        meaning,
+        Kind.DECIMAL,
+        default=1.0,
+        lowest=0.0,
+        highest=100.0,
     )
 
 
@@ -135,10 +155,15 @@ OBJECTIVES: Final[dict[Objective, ObjectiveSpec]] = {
         purpose=Purpose.PAIRS,
         settings=(
             _beta(),
+            _answer_weight(
+                "Weight of learning the better answer",
+                "How much learning the better answer word by word counts beside the comparison; 0 "
+                "compares only.",
+            ),
             _smoothing("The share of pairs of which the wrong answer may have been chosen."),
         ),
         source="Rafailov et al., Direct Preference Optimization, 2023 (arXiv 2305.18290)",
-        learning_rate_factor=0.2,
+        learning_rate_factor=0.5,
     ),
     Objective.KTO: ObjectiveSpec(
         title="KTO",
@@ -149,6 +174,11 @@ OBJECTIVES: Final[dict[Objective, ObjectiveSpec]] = {
         purpose=Purpose.THUMBS,
         settings=(
             _beta(),
+            _answer_weight(
+                "Weight of learning liked answers",
+                "How much learning the liked answers word by word counts beside the thumbs; 0 "
+                "judges only.",
+            ),
             Setting(
                 "balance",
                 "Even out thumbs up and down",
@@ -176,7 +206,7 @@ OBJECTIVES: Final[dict[Objective, ObjectiveSpec]] = {
             ),
         ),
         source="Ethayarajh et al., KTO, 2024 (arXiv 2402.01306)",
-        learning_rate_factor=0.2,
+        learning_rate_factor=0.5,
     ),
     Objective.ORPO: ObjectiveSpec(
         title="ORPO",
@@ -212,6 +242,12 @@ OBJECTIVES: Final[dict[Objective, ObjectiveSpec]] = {
         learning_rate_factor=0.5,
     ),
 }
+
+
+def objective_in(recipe: Mapping[str, Any]) -> Objective:
+    """Return what a recipe's JSON learns; earlier Tailors knew answers alone."""
+    name = recipe.get("objective", Objective.ANSWERS)
+    return Objective(name) if name in list(Objective) else Objective.ANSWERS
 
 
 def objectives_of(goal: Goal) -> list[Objective]:

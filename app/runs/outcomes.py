@@ -61,6 +61,13 @@ def outcome_sentence(objective: Objective, result: Mapping[str, Any]) -> str:
     )
 
 
+def measured_before(objective: Objective) -> str:
+    """Say of what the share of right ones before the training is a share."""
+    if OBJECTIVES[objective].sorts:
+        return "Of the held-out texts, by always naming the most frequent kind."
+    return "Of the held-out pairs: the base model finds the better answer the likelier one."
+
+
 def outcome_verdict(result: Mapping[str, Any]) -> str:
     """Return better, same, worse or unknown."""
     before, after = result.get("right_before"), result.get("right_after")

@@ -11,10 +11,10 @@ from typing import Final
 
 from app.base_models.transformer_shape import TransformerShape
 from app.runs.costs.memory import MemoryPlan, peak_memory
-from app.runs.costs.seconds import training_seconds
+from app.runs.costs.seconds import TrainingTime, training_seconds, training_time
 from app.runs.costs.work import Work
 from app.runs.device_constants import DeviceConstants
-from app.runs.methods import METHODS, Method, Quantization
+from app.runs.methods import Method, Quantization
 from app.workers.device import DeviceFacts, DeviceKind
 
 # A device lends no program all that it has.
@@ -29,9 +29,10 @@ class Plan:
         memory: at its peak, with the settings as they are.
         least_memory: the same with one row at a time, activations calculated twice; to this the
             training falls back by itself where memory is short.
-        four_bit_memory: the least memory with the base model in 4 bits, on devices that can.
+        four_bit_memory: the least memory with the base model in 4 bits; None where the training
+            does not fall back to that by itself.
         full_memory: what training all of the base model's own weights would take.
-        seconds: from the start of its process to its end.
+        time: from the start of its process to its end.
         full_seconds: what training all of the base model's weights would take.
         available: bytes of the device that a training can count on; None where nobody says.
         is_measured: whether the device's constants come from a trial on it.
@@ -41,10 +42,14 @@ class Plan:
     least_memory: MemoryPlan
     four_bit_memory: MemoryPlan | None
     full_memory: MemoryPlan
-    seconds: float
+    time: TrainingTime
     full_seconds: float
     available: float | None
     is_measured: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.time.total
 
     @property
     def fits(self) -> bool:
@@ -66,7 +71,7 @@ def plan(shape: TransformerShape, work: Work, device: DeviceFacts | None = None)
     constants = DeviceConstants.of(device)
     full, small = _all_of_it(work), _in_small_steps(work)
     in_four_bits = None
-    if device is not None and _may_be_quantized(work, device):
+    if device is not None and _may_fall_to_four_bits(work, device):
         few = replace(small, quantization=Quantization.FOUR_BIT)
         in_four_bits = peak_memory(shape, few, constants, recompute=True)
     return Plan(
@@ -74,7 +79,7 @@ def plan(shape: TransformerShape, work: Work, device: DeviceFacts | None = None)
         least_memory=peak_memory(shape, small, constants, recompute=True),
         four_bit_memory=in_four_bits,
         full_memory=peak_memory(shape, full, constants),
-        seconds=training_seconds(shape, work, constants),
+        time=training_time(shape, work, constants),
         full_seconds=training_seconds(shape, full, constants),
         available=usable_bytes(device),
         is_measured=constants.is_measured,
@@ -99,6 +104,5 @@ def _in_small_steps(work: Work) -> Work:
     return replace(work, tokens_per_micro_batch=max(work.longest_row, 64))
 
 
-def _may_be_quantized(work: Work, device: DeviceFacts) -> bool:
-    knows_how = Quantization.FOUR_BIT in METHODS[work.method].quantizations
-    return knows_how and not device.obstacle_to(Quantization.FOUR_BIT)
+def _may_fall_to_four_bits(work: Work, device: DeviceFacts) -> bool:
+    return work.may_fall_to_four_bits and not device.obstacle_to(Quantization.FOUR_BIT)

@@ -1,8 +1,8 @@
 """What a training would be like, before it is started: for the page that offers it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -10,14 +10,16 @@ from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel
 from app.datasets.advice import USUAL_CHARACTERS
 from app.projects.tables import Project
-from app.runs.errors import UnusableChoiceError
-from app.runs.estimates import CHARACTERS_PER_TOKEN
+from app.runs.continuing import with_method_of
+from app.runs.errors import MayNotFitError, UnusableChoiceError
+from app.runs.estimates import BYTES_PER_TOKEN
 from app.runs.few_bits import FIELD as FORM_FIELD
 from app.runs.few_bits import chosen_form, form_choices, form_of
+from app.runs.fit_words import fit_sentences
 from app.runs.methods import METHODS, Method
-from app.runs.objectives import OBJECTIVES, Objective
-from app.runs.outlook import Outlook, devices_now, run_outlook
-from app.runs.proposals import Offer, propose
+from app.runs.objectives import OBJECTIVES, Objective, checked_objective_settings
+from app.runs.outlook import Known, Outlook, run_outlook
+from app.runs.proposals import Offer, Proposal, propose, with_objective
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
 from app.runs.recipe_facts import objective_of
 from app.runs.service import find_base_model, settings_for
@@ -26,6 +28,7 @@ from app.runs.several_devices import counts_on_offer, read_devices, words_for
 from app.runs.tables import Run
 
 _LARGEST_VERSION: Final = 2**31 - 1
+_NOTHING_CHOSEN: Final = RecipeChoices()
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,45 @@ class PresetPlan:
 
 
 def preset_plans(
-    session: Session,
-    model: BaseModel,
-    project_id: str,
-    offer: Offer,
-    method: Method = Method.LORA,
+    known: Known, model: BaseModel, offer: Offer, choices: RecipeChoices
 ) -> list[PresetPlan]:
-    """Return what each preset would do with what is offered."""
-    return [_preset_plan(session, model, project_id, offer, preset, method) for preset in Preset]
+    """Return what each preset would do with what is offered, and with what an expert chose."""
+    return [_preset_plan(known, model, offer, preset, choices) for preset in Preset]
+
+
+def chosen_in_form(
+    session: Session, project: Project, typed: dict[str, str], proposal: Proposal
+) -> RecipeChoices:
+    """Return what the form says, as a training that is started with it takes it.
+
+    Raises:
+        DomainError: for the first field that cannot be used.
+    """
+    choices = with_objective(read_choices(typed), typed, proposal)
+    return with_method_of(session, project.id, choices, choices.start_from)
+
+
+def check_fit(
+    session: Session,
+    project: Project,
+    model: BaseModel,
+    preset: Preset,
+    choices: RecipeChoices,
+    proposal: Proposal,
+) -> None:
+    """Refuse what may not fit into the memory of the devices that are there.
+
+    Raises:
+        MayNotFitError: saying how much it needs.
+    """
+    offer = proposal.offers.get(choices.objective)
+    if offer is None:
+        return
+    known = Known.of(session, project.id, [model])
+    choices = with_method_of(session, project.id, choices, choices.start_from)
+    outlook = _preset_plan(known, model, offer, preset, choices).outlook
+    if not outlook.fits_on(choices.devices or 1):
+        raise MayNotFitError(" ".join(fit_sentences(outlook)))
 
 
 def balanced_outlooks(
@@ -60,26 +94,24 @@ def balanced_outlooks(
     offer = proposal.offers.get(proposal.objective)
     if offer is None:
         return {}
+    known = Known.of(session, project_id, models)
     return {
-        model.id: _preset_plan(session, model, project_id, offer, Preset.BALANCED).outlook
-        for model in models
+        model.id: _preset_plan(known, model, offer, Preset.BALANCED).outlook for model in models
     }
 
 
 def _preset_plan(
-    session: Session,
+    known: Known,
     model: BaseModel,
-    project_id: str,
     offer: Offer,
     preset: Preset,
-    method: Method = Method.LORA,
+    choices: RecipeChoices = _NOTHING_CHOSEN,
 ) -> PresetPlan:
     train_count = max(1, offer.usable - offer.held_out)
-    choices = RecipeChoices(method=method, objective=offer.objective)
-    settings = settings_for(model, preset, train_count, choices)
-    outlook = run_outlook(
-        session, model, project_id, settings, offer.objective, train_count, offer.held_out
-    )
+    choices = choices.model_copy(update={"objective": offer.objective})
+    settings = settings_for(model, preset, train_count, choices).changed_by(choices)
+    counts = (offer.objective, train_count, offer.held_out)
+    outlook = run_outlook(known, model, settings, *counts)
     return PresetPlan(preset, settings, settings.updates(train_count), outlook)
 
 
@@ -100,17 +132,16 @@ class DeviceOffer:
 
 
 def device_offers(
-    session: Session, model: BaseModel, project_id: str, offer: Offer, plan: PresetPlan
+    known: Known, model: BaseModel, offer: Offer, plan: PresetPlan
 ) -> list[DeviceOffer]:
     """Return what can be chosen; nothing where no machine has more than one device."""
-    there = devices_now(session)
-    words = words_for([facts.kind for facts in there if facts.count > 1])
+    words = words_for([facts.kind for facts in known.devices if facts.count > 1])
     train_count = max(1, offer.usable - offer.held_out)
     counts = (offer.objective, train_count, offer.held_out)
-    work = (session, model, project_id, plan.settings, *counts)
+    work = (known, model, plan.settings, *counts)
     return [
         DeviceOffer(count, words.count(count), words.title, run_outlook(*work, count).seconds)
-        for count in counts_on_offer(there)
+        for count in counts_on_offer(known.devices)
     ]
 
 
@@ -120,7 +151,7 @@ def characters_at_once(session: Session, project: Project) -> int:
     if model is None:
         return USUAL_CHARACTERS
     tokens = settings_for(model, Preset.BALANCED, 1).max_tokens_per_example
-    return round(tokens * CHARACTERS_PER_TOKEN)
+    return round(tokens * BYTES_PER_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -154,7 +185,7 @@ CHOICES: Final = (
         "Step size (learning rate)",
         "How far each step moves the model; too large and it loses its way.",
         1e-6,
-        0.1,
+        1.0,
         is_whole=False,
     ),
     Choice(
@@ -264,9 +295,7 @@ def typed_like(run: Run, usual: FittedSettings) -> dict[str, str]:
     typed = {"preset": str(recipe["preset"])}
     if usual.method != Method.LORA:
         typed["method"] = usual.method
-    objective = objective_of(run)
-    if objective is not Objective.ANSWERS:
-        typed |= {"goal": OBJECTIVES[objective].goal, "objective": objective}
+    typed |= _objective_like(objective_of(run), recipe)
     if recipe.get("continues_from"):
         typed["start_from"] = str(recipe["continues_from"]["version"])
     if recipe.get("devices", 1) > 1:
@@ -282,6 +311,19 @@ def typed_like(run: Run, usual: FittedSettings) -> dict[str, str]:
         if given is not None and given != usual.method_settings[setting.name]:
             typed[field_name(usual.method, setting)] = _as_typed(given)
     return typed
+
+
+def _objective_like(objective: Objective, recipe: Mapping[str, Any]) -> dict[str, str]:
+    if objective is Objective.ANSWERS:
+        return {}
+    usual = checked_objective_settings(objective, {})
+    given = recipe.get("objective_settings") or {}
+    unusual = {name: value for name, value in given.items() if value != usual.get(name)}
+    return {
+        "goal": OBJECTIVES[objective].goal,
+        "objective": objective,
+        **{f"{objective}.{name}": _as_typed(value) for name, value in unusual.items()},
+    }
 
 
 def _as_typed(value: SettingValue) -> str:

@@ -14,6 +14,7 @@ from math import ceil
 from typing import Any, Final
 
 from app.runs.child_events import Ending
+from app.runs.objectives import ANSWER_WEIGHT, OBJECTIVES, objective_in
 
 _ALIKE: Final = 0.95
 _LONGEST_COMPARED: Final = 600
@@ -26,21 +27,28 @@ _STAYED: Final = (0.95, 1.05)
 _SMALL_STEPS: Final = 3.0
 _FEW_STEPS: Final = 30
 _ENOUGH_STEPS: Final = 60
-_LARGEST_RATE: Final = 0.1
+_LARGEST_RATE: Final = 1.0
 _MOST_EPOCHS: Final = 100
 _LONGEST_EXAMPLE: Final = 131_072
 
 
-def are_alike(one: str, other: str, *, is_cut: bool = False) -> bool:
+def are_alike(
+    one: str, other: str, *, one_is_cut: bool = False, other_is_cut: bool = False
+) -> bool:
     """Say whether two answers are the same to a reader: but for a few letters in a hundred.
 
     Args:
         one: an answer.
         other: another one.
-        is_cut: one of them was cut off, so they are compared only as far as both go.
+        one_is_cut: it was cut off, so the other one may go on where it breaks off. One that ended
+            before that is another answer, however alike they begin.
+        other_is_cut: the same of the other one.
     """
     one, other = " ".join(one.split()), " ".join(other.split())
-    length = min(len(one), len(other)) if is_cut else _LONGEST_COMPARED
+    length = min(
+        len(one) if one_is_cut else _LONGEST_COMPARED,
+        len(other) if other_is_cut else _LONGEST_COMPARED,
+    )
     one, other = one[:length], other[:length]
     return one == other or SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ALIKE
 
@@ -48,6 +56,8 @@ def are_alike(one: str, other: str, *, is_cut: bool = False) -> bool:
 class Cause(StrEnum):
     KNEW_IT = "knew_it"
     """The base model gave the examples' own answers already."""
+    ONLY_COMPARED = "only_compared"
+    """It learned what people prefer, and not the answers that they prefer."""
     SMALL_STEPS = "small_steps"
     FEW_STEPS = "few_steps"
     ENDED_EARLY = "ended_early"
@@ -74,15 +84,19 @@ class Unchanged:
     choices: dict[str, str] = field(default_factory=dict)
 
 
-def is_unchanged(recall: Mapping[str, Any]) -> bool:
+def is_unchanged(recall: Mapping[str, Any], *, compares: bool = False) -> bool:
     """Say whether the tuned model answers as the base model does.
 
     Args:
         recall: the counts of a result event: asked, alike, right, loss_before, loss_after.
+        compares: whether the losses compare answers; such a loss may fall to nothing while all
+            answers stay what they were, so it says nothing of them.
     """
     asked, alike = int(recall.get("asked") or 0), int(recall.get("alike") or 0)
     before, after = recall.get("loss_before"), recall.get("loss_after")
     left = float(after) / float(before) if before and after is not None else None
+    if compares and asked:
+        left = None
     if left is not None and _STAYED[0] <= left <= _STAYED[1]:
         return True
     if not asked:
@@ -97,6 +111,7 @@ def find_unchanged(
     plan: Mapping[str, Any],
     result: Mapping[str, Any],
     usual_rate: float | None,
+    longest_example: int | None = None,
 ) -> Unchanged | None:
     """Return what to say of a run that changed nothing, or None if it changed something.
 
@@ -105,9 +120,12 @@ def find_unchanged(
         plan: the plan event's fields.
         result: the result event's fields.
         usual_rate: the learning rate that the rules choose for this base model and method.
+        longest_example: how many tokens of an example the base model can read; None if nobody
+            knows.
     """
     recall = result.get("recall")
-    if not isinstance(recall, Mapping) or not is_unchanged(recall):
+    compares = OBJECTIVES[objective_in(recipe)].prefers
+    if not isinstance(recall, Mapping) or not is_unchanged(recall, compares=compares):
         return None
     asked, alike = int(recall.get("asked") or 0), int(recall.get("alike") or 0)
     what = (
@@ -119,11 +137,31 @@ def find_unchanged(
     if asked and int(recall.get("right") or 0) >= _NEARLY_ALL * asked:
         why = "The base model gave your answers already, so there was nothing for it to learn here."
         return Unchanged(Cause.KNEW_IT, what, why)
-    for look in (_small_steps, _ended_early, _few_steps, _cut_rows):
+    for look in (_only_compared, _small_steps, _ended_early, _few_steps):
         found = look(what, recipe, plan, result, usual_rate)
         if found is not None:
             return found
-    return _weak(what, recipe)
+    return _cut_rows(what, recipe, plan, longest_example) or _weak(what, recipe)
+
+
+def _only_compared(
+    what: str,
+    recipe: Mapping[str, Any],
+    _plan: Mapping[str, Any],
+    _result: Mapping[str, Any],
+    _usual_rate: float | None,
+) -> Unchanged | None:
+    objective = objective_in(recipe)
+    given = recipe.get("objective_settings") or {}
+    if not OBJECTIVES[objective].weighs_answers or float(given.get(ANSWER_WEIGHT) or 0.0) > 0.0:
+        return None
+    why = (
+        "It has learned to tell the answers that people like from the others, which it can do "
+        "without answering differently."
+    )
+    choices = {f"{objective}.{ANSWER_WEIGHT}": "1"}
+    label = "Train again and learn the liked answers, too"
+    return Unchanged(Cause.ONLY_COMPARED, what, why, label, choices)
 
 
 def _small_steps(
@@ -180,8 +218,7 @@ def _cut_rows(
     what: str,
     recipe: Mapping[str, Any],
     plan: Mapping[str, Any],
-    _result: Mapping[str, Any],
-    _usual_rate: float | None,
+    most: int | None,
 ) -> Unchanged | None:
     cut, left_out = (int(plan.get(name) or 0) for name in ("examples_cut", "examples_left_out"))
     read = sum(int(plan.get(name) or 0) for name in ("train_examples", "validation_examples"))
@@ -192,7 +229,11 @@ def _cut_rows(
         f"Most examples were longer than the {longest:,} tokens that it reads at once: "
         f"{cut:,} were shortened and {left_out:,} left out."
     )
-    choices = {"max_tokens_per_example": str(min(2 * longest, _LONGEST_EXAMPLE))}
+    longer = min(2 * longest, _LONGEST_EXAMPLE, most or _LONGEST_EXAMPLE)
+    if longer <= longest:
+        advice = "The base model can read no more: shorten your examples, or choose another one."
+        return Unchanged(Cause.CUT_ROWS, what, f"{why} {advice}")
+    choices = {"max_tokens_per_example": str(longer)}
     return Unchanged(Cause.CUT_ROWS, what, why, "Train again with longer examples", choices)
 
 

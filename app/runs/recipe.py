@@ -14,10 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 
 from app.runs import rules
 from app.runs.methods import METHODS, Family, Method, Quantization
-from app.runs.objectives import OBJECTIVES, Objective, checked_objective_settings
+from app.runs.objectives import (
+    ANSWER_WEIGHT,
+    OBJECTIVES,
+    Objective,
+    checked_objective_settings,
+    objective_in,
+)
 from app.runs.setting import SettingValue, SettingValues, fill_settings
 
-RECIPE_VERSION: Final = 2
+RECIPE_VERSION: Final = 3
 RECIPE_FILE: Final = "recipe.json"
 START_FOLDER: Final = "start"
 USUAL_EVALUATIONS: Final = 5
@@ -150,11 +156,7 @@ class Recipe(BaseModel):
 
     @property
     def may_fall_to_four_bits(self) -> bool:
-        return (
-            self.four_bits_if_short
-            and self.quantization is not Quantization.FOUR_BIT
-            and Quantization.FOUR_BIT in METHODS[self.method].quantizations
-        )
+        return _may_fall_to_four_bits(self)
 
     @classmethod
     def read(cls, run_folder: Path) -> Self:
@@ -183,13 +185,20 @@ def checked_settings(method: Method, given: Mapping[str, Any]) -> dict[str, Sett
 
 
 def up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's JSON in today's form; the first version knew LoRA alone."""
+    """Return a recipe's JSON in today's form.
+
+    The first version knew LoRA alone; in the second, preferences were only compared.
+    """
     current = dict(content)
-    if current.get("recipe_version", RECIPE_VERSION) != 1 and "rank" not in current:
+    version = current.get("recipe_version", RECIPE_VERSION)
+    if version == RECIPE_VERSION and "rank" not in current:
         return current
     moved = {name: current.pop(name) for name in ("rank", "alpha", "dropout") if name in current}
-    settings = moved | current.get("method_settings", {})
-    return current | {"recipe_version": RECIPE_VERSION, "method_settings": settings}
+    current["method_settings"] = moved | current.get("method_settings", {})
+    if OBJECTIVES[objective_in(current)].weighs_answers:
+        given = current.get("objective_settings") or {}
+        current["objective_settings"] = {ANSWER_WEIGHT: 0.0} | given
+    return current | {"recipe_version": RECIPE_VERSION}
 
 
 class RecipeChoices(BaseModel):
@@ -236,10 +245,36 @@ class FittedSettings(BaseModel):
     max_tokens_per_example: int
     evaluations: int
     patience: int
+    quantization: Quantization = Quantization.NONE
     four_bits_if_short: bool = True
+    devices: int = 1
+
+    @property
+    def may_fall_to_four_bits(self) -> bool:
+        return _may_fall_to_four_bits(self)
+
+    def changed_by(self, choices: RecipeChoices) -> Self:
+        """Return them with what an expert chose instead.
+
+        The method and its settings are not looked at: what was fitted follows from them already.
+        """
+        may_change = type(self).model_fields.keys() - {"method", "method_settings"}
+        return self.model_copy(update=choices.model_dump(include=may_change, exclude_none=True))
 
     def updates(self, train_count: int) -> int:
         return self.epochs * ceil(train_count / self.examples_per_update)
+
+
+def _may_fall_to_four_bits(chosen: Recipe | FittedSettings) -> bool:
+    """Say whether a run goes on with the base model in 4 bits where nothing else helps."""
+    # Several devices would have to agree on it in the middle of an update.
+    is_alone = chosen.devices == 1
+    return (
+        chosen.four_bits_if_short
+        and is_alone
+        and chosen.quantization is not Quantization.FOUR_BIT
+        and Quantization.FOUR_BIT in METHODS[chosen.method].quantizations
+    )
 
 
 _SHORTEST_EXAMPLE: Final = 32
@@ -248,6 +283,11 @@ _EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.T
 # A quick run is over before it could get worse for long. How often and how long is looked.
 _EVALUATIONS: Final = {Preset.QUICK: 5, Preset.BALANCED: USUAL_EVALUATIONS, Preset.THOROUGH: 10}
 _PATIENCE: Final = {Preset.QUICK: 0, Preset.BALANCED: 2, Preset.THOROUGH: 3}
+
+
+def room_for_example(context_length: int, method: Method, settings: SettingValues) -> int:
+    """Return how long an example can be where a base model reads so many tokens at once."""
+    return max(_SHORTEST_EXAMPLE, context_length - METHODS[method].virtual_tokens(settings))
 
 
 def fit_settings(
@@ -273,7 +313,7 @@ def fit_settings(
     least, most = _EPOCH_BOUNDS[preset]
     spec = METHODS[method]
     settings, _ = fill_settings(spec.settings, chosen or {}, spec.by_preset.get(preset.value))
-    room = max(_SHORTEST_EXAMPLE, context_length - spec.virtual_tokens(settings))
+    room = room_for_example(context_length, method, settings)
     return FittedSettings(
         method=method,
         method_settings=settings,

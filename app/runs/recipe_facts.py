@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.runs.methods import METHODS, Method, Quantization
-from app.runs.objectives import OBJECTIVES, Objective
+from app.runs.objectives import OBJECTIVES, Objective, objective_in
 from app.runs.recipe import up_to_date
 from app.runs.setting import find_setting
 from app.runs.tables import Run
@@ -33,9 +33,8 @@ def method_facts(content: Mapping[str, Any]) -> list[Fact]:
 
 
 def objective_of(run: Run) -> Objective:
-    """Return what a run learns; earlier Tailors knew answers alone."""
-    name = run.recipe.get("objective", Objective.ANSWERS)
-    return Objective(name) if name in list(Objective) else Objective.ANSWERS
+    """Return what a run learns."""
+    return objective_in(run.recipe)
 
 
 def _objective_facts(recipe: Mapping[str, Any]) -> list[Fact]:

@@ -8,7 +8,6 @@ from app.runs.status import RunStatus
 from app.runs.tables import Run
 
 _SMALLER_STEPS: Final = 10.0
-_SHORTEST_EXAMPLE: Final = 64
 
 
 class Way(StrEnum):
@@ -31,7 +30,7 @@ class Remedy:
     """A button.
 
     Attributes:
-        choices: settings that are filled in, by the names of RecipeChoices.
+        choices: settings that are to be others than they were, by the names of RecipeChoices.
     """
 
     way: Way
@@ -56,18 +55,9 @@ def remedy(run: Run) -> Remedy:
     match code:
         case "nan_loss":
             rate = float(recipe.get("learning_rate", 0)) / _SMALLER_STEPS
-            return Remedy(
-                Way.ADJUST, "Choose smaller steps", _adjusted(run, learning_rate=f"{rate:g}")
-            )
+            return Remedy(Way.ADJUST, "Choose smaller steps", {"learning_rate": f"{rate:g}"})
         case "out_of_memory":
-            half = int(recipe.get("max_tokens_per_example", 0)) // 2
-            fitting = int((run.failure or {}).get("fitting_tokens") or half)
-            longest = max(_SHORTEST_EXAMPLE, fitting)
-            return Remedy(
-                Way.ADJUST,
-                "Choose shorter examples",
-                _adjusted(run, max_tokens_per_example=str(longest)),
-            )
+            return _with_less_memory(run)
         case "base_model_missing" | "base_model_refused":
             return Remedy(Way.OTHER_MODEL, "Look at the base model")
         case "no_usable_examples":
@@ -76,5 +66,11 @@ def remedy(run: Run) -> Remedy:
             return Remedy(Way.AGAIN, "Start again with the same settings")
 
 
-def _adjusted(run: Run, **changes: str) -> dict[str, str]:
-    return {"preset": str(run.recipe.get("preset", "")), **changes}
+def _with_less_memory(run: Run) -> Remedy:
+    """Offer shorter examples where they fit, or may; elsewhere only a smaller model helps."""
+    failure = run.failure or {}
+    shorter = int(failure.get("fitting_tokens") or failure.get("untried_tokens") or 0)
+    if 0 < shorter < int(run.recipe.get("max_tokens_per_example", 0)):
+        choices = {"max_tokens_per_example": str(shorter)}
+        return Remedy(Way.ADJUST, "Choose shorter examples", choices)
+    return Remedy(Way.OTHER_MODEL, "Choose a smaller base model")

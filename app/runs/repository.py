@@ -1,14 +1,16 @@
 """The queries about runs that pages and the sweeper ask. What workers write: progress/."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.database.base import database_epoch
+from app.database.octets import octets
 from app.datasets.tables import Example
 from app.runs.status import ACTIVE, RunStatus
 from app.runs.tables import Run, RunEvent, RunMetric, RunSample
@@ -98,10 +100,12 @@ def is_any_unfinished(session: Session) -> bool:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Characters of a project's examples.
+    """How much text a project's examples are, in bytes.
+
+    A letter of Greek or Hindi is as much as two or three of English, in bytes as in tokens.
 
     Attributes:
-        average: of one example.
+        average: of one example; of two answers to a question only the longer one counts.
         longest: of the longest.
         answer_share: the share of all of them that stands in answers.
     """
@@ -113,14 +117,16 @@ class Lengths:
 
 def lengths(session: Session, project_id: str, sample: int = 1000) -> Lengths:
     """Return how long a project's first examples are."""
-    answer = func.length(Example.answer)
+    answer, rejected = octets(Example.answer), octets(Example.rejected)
+    longer = case((rejected > answer, rejected), else_=answer)
+    # A single question has the JSON value null there.
+    turns = func.nullif(cast(Example.earlier_turns, Text), "null")
+    earlier = func.coalesce(octets(turns), 0)
+    asked = octets(Example.instructions) + octets(Example.question)
+    # Questions and answers take turns, and earlier answers are learned as well.
+    answered = longer + earlier / 2.0
     first = (
-        select(
-            (func.length(Example.instructions) + func.length(Example.question) + answer).label(
-                "all"
-            ),
-            answer.label("answer"),
-        )
+        select((asked + earlier + longer).label("all"), answered.label("answer"))
         .where(Example.project_id == project_id)
         .order_by(Example.id)
         .limit(sample)
@@ -134,15 +140,49 @@ def lengths(session: Session, project_id: str, sample: int = 1000) -> Lengths:
     return Lengths(float(average), int(longest), float(answered) / float(average))
 
 
-def past_results(session: Session, base_model_id: str, limit: int = 20) -> list[dict[str, Any]]:
-    """Return what the newest successful runs on a base model measured, on one device each."""
-    found = session.scalars(
-        select(Run.result)
-        .where(Run.base_model_id == base_model_id, Run.status == RunStatus.SUCCEEDED)
-        .order_by(Run.finished_at.desc())
-        .limit(limit)
+@dataclass(frozen=True)
+class PastRun:
+    """A run that succeeded on one device, as its row says: others are judged by what it took."""
+
+    recipe: dict[str, Any]
+    train_count: int
+    validation_count: int
+    device: dict[str, Any]
+    result: dict[str, Any]
+
+
+def past_runs(
+    session: Session, base_model_ids: Collection[str], limit: int = 20
+) -> dict[str, list[PastRun]]:
+    """Return the newest successful runs on base models, those that learned on one device.
+
+    Args:
+        session: only reads.
+        base_model_ids: the base models; of one without such runs nothing is returned.
+        limit: how many of the newest runs on each are looked at.
+    """
+    newest_first = func.row_number().over(
+        partition_by=Run.base_model_id, order_by=Run.finished_at.desc()
     )
-    return [result for result in found if result and result.get("devices", 1) == 1]
+    numbered = (
+        select(Run.id, newest_first.label("place"))
+        .where(Run.base_model_id.in_(base_model_ids), Run.status == RunStatus.SUCCEEDED)
+        .subquery()
+    )
+    rows = session.execute(
+        select(
+            *(Run.base_model_id, Run.recipe, Run.train_count, Run.validation_count),
+            *(Run.device, Run.result),
+        )
+        .join(numbered, numbered.c.id == Run.id)
+        .where(numbered.c.place <= limit)
+        .order_by(numbered.c.place)
+    )
+    found: dict[str, list[PastRun]] = defaultdict(list)
+    for base_model_id, recipe, learned, held_out, device, result in rows:
+        if result and result.get("devices", 1) == 1:
+            found[base_model_id].append(PastRun(recipe, learned, held_out, device or {}, result))
+    return found
 
 
 def metrics(session: Session, run_id: str, names: Sequence[str]) -> list[tuple[int, str, float]]:

@@ -16,7 +16,8 @@ from app.ids import new_id
 from app.projects.service import hold_still
 from app.projects.tables import Project
 from app.runs import repository
-from app.runs.continuing import begin_with_version, method_of
+from app.runs.context import check_longest_example, context_of, longest_example_of
+from app.runs.continuing import begin_with_version, with_method_of
 from app.runs.errors import (
     BaseModelGoneError,
     BaseModelNotReadyError,
@@ -28,7 +29,7 @@ from app.runs.errors import (
 from app.runs.few_bits import check_few_bits
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Objective
-from app.runs.outlook import devices_now, run_outlook
+from app.runs.outlook import Known, devices_now, memory_needed, run_outlook
 from app.runs.proposals import require_offer
 from app.runs.queue.claiming import line_up
 from app.runs.queue.needs import needs_of
@@ -97,7 +98,7 @@ def settings_for(
         preset,
         train_count,
         base_parameters(model),
-        int(model.facts.get("context_length") or 0) or _ORDINARY_CONTEXT,
+        context_of(model) or _ORDINARY_CONTEXT,
         choices.method or Method.LORA,
         choices.method_settings,
         choices.objective,
@@ -190,6 +191,7 @@ def start_run(
         UnknownProjectError: if the project was deleted meanwhile.
         BaseModelNotReadyError, BaseModelGoneError: if the base model cannot be used now.
         MethodNotInFewBitsError, FewBitsNotHereError: if it cannot be held in as few bits.
+        ExampleTooLongError: if examples are to be longer than what it reads at once.
         DiskFullError: if there is no room for the run's checkpoints.
     """
     frozen = frozen or freeze_examples(
@@ -199,9 +201,10 @@ def start_run(
     run = Run(id=frozen.run_id, requested_by_id=user.id if user else None, event_count=0)
     try:
         project = hold_still(session, project.id)
-        choices = _choices_like(session, project.id, choices, frozen.continues_from)
+        start = frozen.continues_from
+        choices = with_method_of(session, project.id, choices, start.version if start else None)
         check_few_bits(choices, devices_now(session))
-        recipe = make_recipe(base_model, preset, choices, snapshot, frozen.continues_from)
+        recipe = make_recipe(base_model, preset, choices, snapshot, start)
         recipe = divided_if_needed(session, base_model, project.id, recipe, snapshot)
         storage.require_room(_room_for(recipe, base_model))
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json(indent=2).encode())
@@ -223,8 +226,12 @@ def start_again(
     # Only what a person may choose is taken over, so a recipe of an earlier Tailor does as well.
     earlier = up_to_date(run.recipe)
     chosen = {name: earlier[name] for name in RecipeChoices.model_fields if name in earlier}
-    choices = RecipeChoices.model_validate(chosen | {"start_from": start_version(run)})
     model = base_model_of(session, run)
+    # An earlier Tailor let examples be longer than what a base model reads.
+    longest, most = chosen.get("max_tokens_per_example"), longest_example_of(session, run)
+    if longest and most:
+        chosen["max_tokens_per_example"] = min(most, int(longest))
+    choices = RecipeChoices.model_validate(chosen | {"start_from": start_version(run)})
     project = hold_still(session, run.project_id)
     preset = Preset(run.recipe["preset"])
     return start_run(session, storage, project, model, preset, choices, user, frozen)
@@ -277,9 +284,8 @@ def _queue(
     run.train_count = snapshot.train_count
     run.validation_count = snapshot.validation_count
     outlook = run_outlook(
-        session,
+        Known.of(session, project.id, [model]),
         model,
-        project.id,
         recipe,
         recipe.objective,
         snapshot.train_count,
@@ -288,23 +294,13 @@ def _queue(
     )
     run.expected_seconds = outlook.seconds
     run.promise = outlook.as_promise()
-    needs = needs_of(recipe)
+    needs = needs_of(recipe, memory_needed(model, recipe, outlook))
     run.needs_kind, run.needs_memory_bytes = needs.kind, needs.memory_bytes
     run.needs_devices = needs.devices
     run.needs_bits = needs.bits
     line_up(session, run)
     repository.add(session, run)
     repository.add_event(session, run, "status", {"status": RunStatus.QUEUED})
-
-
-def _choices_like(
-    session: Session, project_id: str, choices: RecipeChoices, start: Continuation | None
-) -> RecipeChoices:
-    """Return the choices with the method of the version that the run goes on from, if it does."""
-    if start is None:
-        return choices
-    method, settings = method_of(session, project_id, start.version)
-    return choices.model_copy(update={"method": method, "method_settings": settings})
 
 
 def make_recipe(
@@ -314,8 +310,14 @@ def make_recipe(
     snapshot: Snapshot,
     continues_from: Continuation | None = None,
 ) -> Recipe:
-    """Return the recipe that the rules and an expert's choices make together."""
+    """Return the recipe that the rules and an expert's choices make together.
+
+    Raises:
+        ExampleTooLongError: if examples are to be longer than what the base model reads at once.
+    """
     fitted = settings_for(model, preset, snapshot.train_count, choices)
+    asked = choices.max_tokens_per_example
+    check_longest_example(model, asked, fitted.method, fitted.method_settings)
     # The method's settings are all in what was fitted: those that were chosen, and what follows.
     chosen = choices.model_dump(
         exclude_none=True, exclude={"method", "method_settings", "start_from"}

@@ -10,7 +10,7 @@ from app.base_models.tables import BaseModel
 from app.datasets.snapshot import Snapshot
 from app.runs.errors import UnusableChoiceError
 from app.runs.methods import METHODS, Quantization
-from app.runs.outlook import run_outlook
+from app.runs.outlook import Known, run_outlook
 from app.runs.recipe import MOST_DEVICES, Recipe
 from app.workers.device import DeviceFacts, DeviceKind
 
@@ -78,11 +78,12 @@ def divided_if_needed(
     if not may_be_divided:
         return recipe
     counts = (recipe.objective, snapshot.train_count, snapshot.validation_count, recipe.devices)
-    whole = run_outlook(session, model, project_id, recipe, *counts)
+    known = Known.of(session, project_id, [model])
+    whole = run_outlook(known, model, recipe, *counts)
     if any(device.plan.fits_in_small_steps for device in whole.devices):
         return recipe
     divided = recipe.model_copy(update={"divides_model": True})
-    outlook = run_outlook(session, model, project_id, divided, *counts)
+    outlook = run_outlook(known, model, divided, *counts)
     fits = any(
         device.plan.fits_in_small_steps and device.count >= recipe.devices
         for device in outlook.devices

@@ -10,6 +10,7 @@ Point = tuple[float, float]
 
 # More points than pixels only cost bytes; a long run is drawn by the means of its stretches.
 _MOST_POINTS = 240
+_HALF_A_LABEL = 8.0
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,11 @@ def loss_chart(
         y = frame.top + (high - point[1]) / (high - low) * (frame.bottom - frame.top)
         return round(x, 1), round(y, 1)
 
-    training_line = _line(_thin(training), place)
-    held_out_line = _line(_thin(held_out), place)
+    lowest = frame.bottom - _HALF_A_LABEL
+    training_line = _line(_thin(training), place, lowest)
+    held_out_line = _line(_thin(held_out), place, lowest)
     if training_line and held_out_line:
-        training_line, held_out_line = _apart(training_line, held_out_line)
+        training_line, held_out_line = _apart(training_line, held_out_line, lowest)
     digits = _digits(y_marks[1] - y_marks[0])
     return LossChart(
         training=training_line,
@@ -145,22 +147,25 @@ def _thin(points: list[Point]) -> list[Point]:
     return [points[0], *means[:-1], points[-1]]
 
 
-def _line(points: list[Point], place: Callable[[Point], Point]) -> Line | None:
+def _line(points: list[Point], place: Callable[[Point], Point], lowest: float) -> Line | None:
     if not points:
         return None
     placed = tuple(place(point) for point in points)
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in placed)
-    return Line(path, placed, placed[-1], significant(points[-1][1]), placed[-1][1])
+    # On the axis itself a label would be struck through by it.
+    label_y = min(placed[-1][1], lowest)
+    return Line(path, placed, placed[-1], significant(points[-1][1]), label_y)
 
 
-def _apart(first: Line, second: Line, distance: float = 16) -> tuple[Line, Line]:
-    """Move two end labels apart that would cover each other."""
+def _apart(first: Line, second: Line, lowest: float, distance: float = 16) -> tuple[Line, Line]:
+    """Move two end labels apart that would cover each other, but none below the lowest place."""
     gap = second.end_y - first.end_y
     if abs(gap) >= distance or abs(first.end[0] - second.end[0]) > 60:
         return first, second
     shift = (distance - abs(gap)) / 2
+    up = max(0.0, max(first.end_y, second.end_y) + shift - lowest)
     sign = 1 if gap >= 0 else -1
-    return _moved(first, -sign * shift), _moved(second, sign * shift)
+    return _moved(first, -sign * shift - up), _moved(second, sign * shift - up)
 
 
 def _moved(line: Line, shift: float) -> Line:

@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
+from app.accounts.tables import User
 from app.chat import repository, service
 from app.chat.asked_models import models_for, models_of
 from app.chat.live import LiveReplies
@@ -39,7 +40,7 @@ class NewPage:
     """What the page of a new conversation shows.
 
     Attributes:
-        run_id: the version; empty for the base model alone.
+        run_id: the project's version; empty for the base model alone.
         question: what was typed, if it could not be asked.
         number: the page of the list of conversations.
     """
@@ -106,6 +107,7 @@ def conversation_page(
         "lengths": LENGTHS,
         "question": question,
         "error": error,
+        "sees_details": _sees_details(request),
     }
     status = error.status_code if error else 200
     return render(request, "chat/show.html", context, status_code=status)
@@ -117,8 +119,15 @@ def turn_fragment(request: Request, conversation: Conversation, turn: TurnView) 
         "turn": turn,
         "conversation_url": address(conversation),
         "settings": conversation,
+        "sees_details": _sees_details(request),
     }
     return render(request, "chat/_turn.html", context)
+
+
+def _sees_details(request: Request) -> bool:
+    """Say whether the reader looks after this machine: a server's own words tell of its inside."""
+    user: User | None = request.state.user
+    return user is not None and user.is_admin
 
 
 def _conversations(
@@ -143,4 +152,4 @@ def _suggestions(session: Session, project: Project, run_id: str) -> Sequence[st
     sample = sample_called(project.sample_slug)
     if sample is not None:
         return sample.questions_to_try
-    return repository.held_out_questions(session, run_id) if run_id else ()
+    return repository.held_out_questions(session, project.id, run_id) if run_id else ()

@@ -31,6 +31,10 @@ class CookieJar:
     def flash(self) -> str:
         return "__Host-tailor-flash" if self.secure else "tailor_flash"
 
+    @property
+    def fresh_link(self) -> str:
+        return "__Host-tailor-link" if self.secure else "tailor_link"
+
     def header(self, name: str, value: str, lifetime: timedelta | None = None) -> str:
         """Return the value of a Set-Cookie header; without a lifetime, until the browser closes."""
         cookie: SimpleCookie = SimpleCookie()

@@ -122,7 +122,7 @@ def _access(
     """
     with transaction(engine, read_only=True) as reading:
         access = access_to(reading, user.id, project_id)
-        progress = progress_of(reading, access.project)
+        progress = progress_of(reading, access.project, access.role)
     session.add(access.project)
     request.state.project_role = access.role
     request.state.may_edit = access.may(Role.EDITOR)

@@ -1,8 +1,5 @@
 """A sentence that the next page shows once, carried by the browser in a signed cookie."""
 
-import base64
-import binascii
-import json
 from datetime import timedelta
 from typing import Final, Literal, cast
 
@@ -27,25 +24,15 @@ def redirect(
     if flash:
         jar: CookieJar = request.app.state.cookies
         signer: Signer = request.app.state.signer
-        value = _packed(signer, kind, flash)
+        value = signer.packed(_PURPOSE, [kind, flash[:_LONGEST]])
         response.headers.append("set-cookie", jar.header(jar.flash, value, _LIFETIME))
     return response
 
 
 def read_flashes(signer: Signer, value: str) -> list[tuple[Kind, str]]:
     """Return what the cookie says; nothing if it is not our own."""
-    payload, _, signature = value.partition(".")
-    if not payload or not signer.is_genuine(_PURPOSE, payload, signature):
+    content = signer.unpacked(_PURPOSE, value)
+    if content is None:
         return []
-    try:
-        kind, text = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    except (binascii.Error, ValueError):
-        # Signed by an older version in another shape.
-        return []
+    kind, text = content
     return [(cast("Kind", kind), text)]
-
-
-def _packed(signer: Signer, kind: Kind, text: str) -> str:
-    content = json.dumps([kind, text[:_LONGEST]], ensure_ascii=False)
-    payload = base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
-    return f"{payload}.{signer.signature(_PURPOSE, payload)}"

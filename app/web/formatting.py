@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
+_LEAST_WRITTEN = 1e-7
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -24,11 +25,16 @@ def number(value: float, digits: int = 0) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A measured value to so many significant digits: 0.000213 -> "0.000213", 12.345 -> "12.3"."""
+    """A measured value to so many significant digits: 0.000213 -> "0.000213", 12.345 -> "12.3".
+
+    What is smaller than any setting or any loss that tells something is "almost 0".
+    """
     if not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
+    if abs(value) < _LEAST_WRITTEN:
+        return "almost 0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
     return number(round(value, places), max(0, min(places, 9)))
 

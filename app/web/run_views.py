@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -10,11 +11,18 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 
 from app.runs import repository
+from app.runs.context import longest_example_of
 from app.runs.objectives import OBJECTIVES
-from app.runs.outcomes import confusion_of, outcome_sentence, outcome_verdict
+from app.runs.outcomes import (
+    confusion_of,
+    measured_before,
+    outcome_sentence,
+    outcome_verdict,
+)
 from app.runs.planning import typed_like, usual_settings
 from app.runs.queue.places import QueuePlace
 from app.runs.recall import find_unchanged
+from app.runs.recipe import FittedSettings
 from app.runs.recipe_facts import method_facts, objective_of
 from app.runs.remedies import Way, remedy
 from app.runs.sentences import (
@@ -125,12 +133,13 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "chart_sentence": learning_sentence(held_out)
         if run.validation_count
         else training_only_sentence(training),
-        "remedy": _remedy_button(run) if status in _REMEDIED else None,
+        "remedy": _remedy_button(session, run) if status in _REMEDIED else None,
         "can_pause": can_pause(run),
         "can_finish": can_finish(run),
         "result": result,
         "result_sentence": outcome_sentence(objective_of(run), result),
         "verdict": outcome_verdict(result),
+        "measured_before": measured_before(objective_of(run)),
         "confusion": confusion_of(result),
         "objective": OBJECTIVES[objective_of(run)],
         "ending_sentence": ending_sentence(result, patience),
@@ -166,12 +175,18 @@ def _unchanged_notice(session: Session, run: Run) -> UnchangedNotice | None:
         return None
     usual = usual_settings(session, run)
     rate = usual.learning_rate if usual else None
-    found = find_unchanged(run.recipe, run.plan or {}, run.result or {}, rate)
+    longest = longest_example_of(session, run)
+    found = find_unchanged(run.recipe, run.plan or {}, run.result or {}, rate, longest)
     if found is None:
         return None
-    settings = (typed_like(run, usual) if usual else {}) | found.choices
-    address = f"/projects/{run.project_id}/training?{urlencode(settings)}"
+    address = _training_address(run, usual, found.choices)
     return UnchangedNotice(found.what, found.why, found.label, address)
+
+
+def _training_address(run: Run, usual: FittedSettings | None, choices: Mapping[str, str]) -> str:
+    """Return where a training like this one is offered, with some settings changed."""
+    typed = typed_like(run, usual) if usual else {"preset": str(run.recipe["preset"])}
+    return f"/projects/{run.project_id}/training?{urlencode({**typed, **choices})}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,7 @@ class RemedyButton:
     is_form: bool = False
 
 
-def _remedy_button(run: Run) -> RemedyButton:
+def _remedy_button(session: Session, run: Run) -> RemedyButton:
     found = remedy(run)
     project = f"/projects/{run.project_id}"
     match found.way:
@@ -192,7 +207,8 @@ def _remedy_button(run: Run) -> RemedyButton:
         case Way.AGAIN:
             return RemedyButton(found.label, f"{project}/runs/{run.id}/again", is_form=True)
         case Way.ADJUST:
-            return RemedyButton(found.label, f"{project}/training?{urlencode(found.choices)}")
+            address = _training_address(run, usual_settings(session, run), found.choices)
+            return RemedyButton(found.label, address)
         case Way.OTHER_MODEL:
             return RemedyButton(found.label, f"{project}/base-model")
         case Way.EXAMPLES:

@@ -29,7 +29,7 @@ document.addEventListener("submit", (event) => {
     event.preventDefault();
     return;
   }
-  if (form.method === "post" && !form.hasAttribute("data-resubmit")) form.dataset.sent = "yes";
+  if (isPost(form) && !form.hasAttribute("data-resubmit")) form.dataset.sent = "yes";
 });
 
 // Coming back with the browser's back button shows the form again, ready to be sent.
@@ -51,6 +51,11 @@ for (const name of ["dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.target.closest?.("[data-file-drop]")?.classList.remove("file-drop--over");
   });
+}
+
+// Not form.method: a field of that name, as the training's form has one, would stand in its place.
+function isPost(form) {
+  return form.getAttribute("method")?.toLowerCase() === "post";
 }
 
 function nameFiles(drop, input) {

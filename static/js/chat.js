@@ -18,7 +18,8 @@ const statusLine = chat?.querySelector("[data-chat-status]");
 const connectionLine = chat?.querySelector("[data-chat-connection]");
 const waitingWords = JSON.parse(chat?.dataset.waitingWords ?? "{}");
 const token = document.querySelector("meta[name=csrf-token]")?.content ?? "";
-const draftKey = `draft:${location.pathname}`;
+const draftKeyOf = (url) => `draft:${new URL(url, location.href).pathname}`;
+let draftKey = draftKeyOf(location.href);
 const following = new Set();
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -56,8 +57,13 @@ async function problemOf(response) {
 
 // ---- sending ----
 
+// Not form.action: a field or button of that name would stand in its place.
+function addressOf(form) {
+  return new URL(form.getAttribute("action"), location.href);
+}
+
 function isChatForm(element) {
-  return /\/chat(\/[^/]+\/(turns(\/[^/]+\/again)?|stop))?$/.test(new URL(element.action).pathname);
+  return /\/chat(\/[^/]+\/(turns(\/[^/]+\/again)?|stop))?$/.test(addressOf(element).pathname);
 }
 
 // In the capture phase, so that base.js does not count the form as sent for good.
@@ -84,14 +90,16 @@ chat?.addEventListener(
 // Coming back with the browser's back button shows the page as it was left: ready to ask again.
 addEventListener("pageshow", () => {
   if (chat) delete chat.dataset.busy;
+  draftKey = draftKeyOf(location.href);
 });
 
 /** Send a form; return whether the browser goes on to another page. */
 async function send(sent, submitter) {
+  const question = submitter?.name ? submitter.value : field?.value;
   showProblem(null);
   const body = new URLSearchParams(new FormData(sent));
   if (submitter?.name) body.append(submitter.name, submitter.value);
-  const response = await post(sent.action, body);
+  const response = await post(addressOf(sent), body);
   if (!response.ok) {
     showProblem(await problemOf(response));
     return false;
@@ -99,8 +107,10 @@ async function send(sent, submitter) {
   field?.focus({ preventScroll: true });
   if (response.status === 204) return false;
   const asked = await response.json();
-  if (sent === form) forgetDraft();
+  // What was typed meanwhile stays, and so does what stood half typed beside a suggestion.
+  if (sent === form && field.value === question) forgetDraft();
   if (!talk) {
+    takeDraftTo(asked.url);
     location.assign(asked.url);
     return true;
   }
@@ -246,6 +256,13 @@ function fitField() {
 // What is typed outlives everything that loads the page anew: saved settings, a lost sign-in.
 function keepDraft() {
   sessionStorage.setItem(draftKey, field.value);
+}
+
+// A first question leads to its conversation, and what is half typed by then goes along.
+function takeDraftTo(url) {
+  sessionStorage.removeItem(draftKey);
+  draftKey = draftKeyOf(url);
+  if (field.value) keepDraft();
 }
 
 function forgetDraft() {

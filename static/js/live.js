@@ -6,6 +6,9 @@
 //
 // Events: "view" (HTML), "ping" (nothing: the connection lives), "end" (nothing more will come;
 // data may hold an address to go to). The server may also send "reload".
+//
+// What stands around the view and says something else once it has ended bears an id and
+// data-renewed-at-end; it is then taken from the page as it would be loaded now.
 
 import { Idiomorph } from "../vendor/idiomorph.js";
 import { reloadIfRefused } from "./gone.js";
@@ -14,6 +17,7 @@ const QUIET_LIMIT_MS = 20_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 4_000;
 const PATIENT_TRIES = 5;
+const LOOK_WHILE_HIDDEN_MS = 45_000;
 
 /**
  * Replace the contents of an element by other contents, changing only what differs.
@@ -31,8 +35,30 @@ export function morph(element, html) {
 
 /** Let the tab say how far it is, for who looks at another one meanwhile. */
 function showTitle(element) {
-  const title = element.querySelector("[data-page-title]")?.dataset.pageTitle;
+  const title = element?.querySelector("[data-page-title]")?.dataset.pageTitle;
   if (title) document.title = title;
+}
+
+/** Return the page as it would be loaded now, or null while the server is away. */
+async function pageAsItIsNow() {
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (answer.status >= 500) return null;
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch {
+    return null;
+  }
+}
+
+/** Bring up to date what stands around a view that has ended. */
+async function renewAround() {
+  const parts = document.querySelectorAll("[id][data-renewed-at-end]");
+  // Without an answer they stay as they are; the view itself has all that matters.
+  const page = parts.length ? await pageAsItIsNow() : null;
+  for (const part of parts) {
+    const renewed = page?.getElementById(part.id);
+    if (renewed) morph(part, renewed.innerHTML);
+  }
 }
 
 /** Follow `url` and show each view in `element`. Returns a function that ends it. */
@@ -44,6 +70,7 @@ export function follow(element, url, onView = () => {}) {
   let retryAfter = FIRST_RETRY_MS;
   let tries = 0;
   let retryTimer = 0;
+  let hiddenTimer = 0;
   let ended = false;
 
   const say = (text) => {
@@ -97,6 +124,7 @@ export function follow(element, url, onView = () => {}) {
       alive(event);
       stop();
       if (event.data?.startsWith("/")) location.assign(event.data);
+      else renewAround();
     });
     source.addEventListener("error", async (event) => {
       await reloadIfRefused(event.target);
@@ -105,11 +133,29 @@ export function follow(element, url, onView = () => {}) {
   }
 
   // A laptop that slept, a network that changed: the connection may be dead without saying so.
-  // A page in the background lets its connection go: a browser grants one server only six.
+  // A page in the background lets its connection go: a browser grants one server only six. Now and
+  // then it asks how far it is, for its title is all that is seen of it then.
   const renew = () => {
-    if (document.visibilityState === "visible") connect();
-    else close();
+    clearTimeout(hiddenTimer);
+    if (document.visibilityState === "visible") {
+      connect();
+    } else {
+      close();
+      if (element.querySelector("[data-page-title]")) lookLater();
+    }
   };
+  const lookLater = () => {
+    clearTimeout(hiddenTimer);
+    hiddenTimer = setTimeout(lookWhileHidden, LOOK_WHILE_HIDDEN_MS);
+  };
+  async function lookWhileHidden() {
+    const page = await pageAsItIsNow();
+    if (document.visibilityState === "visible") return;
+    const view = page?.getElementById(element.id);
+    showTitle(view);
+    // A view that is over follows no events; a page without the view is gone for its reader.
+    if (page === null || view?.hasAttribute("data-live")) lookLater();
+  }
   const watch = setInterval(() => {
     if (source && performance.now() - lastSign > QUIET_LIMIT_MS) lost();
   }, 2_000);
@@ -117,6 +163,7 @@ export function follow(element, url, onView = () => {}) {
   function stop() {
     ended = true;
     close();
+    clearTimeout(hiddenTimer);
     clearInterval(watch);
     document.removeEventListener("visibilitychange", renew);
     removeEventListener("online", renew);

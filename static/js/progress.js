@@ -14,8 +14,9 @@ export function setProgress(progress, share, { text, sentence } = {}) {
   const width = `${(whole * 100).toFixed(2)}%`;
   progress.querySelector(".stitches__done")?.setAttribute("width", width);
   progress.querySelector(".stitches__needle")?.setAttribute("x", width);
-  progress.setAttribute("aria-valuenow", String(Math.floor(whole * 100)));
-  progress.setAttribute("aria-valuetext", text ?? PERCENT.format(whole));
+  const bar = progress.querySelector("[role=progressbar]");
+  bar.setAttribute("aria-valuenow", String(Math.floor(whole * 100)));
+  bar.setAttribute("aria-valuetext", text ?? PERCENT.format(whole));
   write(progress, ".progress__value", text);
   write(progress, ".progress__sentence", sentence);
 }

@@ -72,7 +72,7 @@ function prepare(form) {
     setProgress(bar, 0, { text: "0 %" });
     status.textContent = `Sending ${file.name}`;
     request = new XMLHttpRequest();
-    request.open("POST", form.action);
+    request.open("POST", form.getAttribute("action"));
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.setRequestHeader("X-CSRF-Token", form.elements.csrf_token.value);

@@ -14,6 +14,7 @@ from app.clock import now
 from tests.support.web import ADMIN, OWNER, PASSWORD, STRANGER, TEAMMATE, Client, Web
 
 NEW_PASSWORD = "a longer one than before"
+_LINK = re.compile(r"http://127\.0\.0\.1:8000(/(?:invitation|reset)/[\w-]+)")
 
 
 def _sign_in(client: Client, email: str, password: str, target: str = "/") -> int:
@@ -25,8 +26,11 @@ def _path(link: str) -> str:
     return link.removeprefix("http://127.0.0.1:8000")
 
 
-def _new_link(page: str) -> str:
-    match = re.search(r"http://127\.0\.0\.1:8000(/(?:invitation|reset)/[\w-]+)", page)
+def _new_link(admin: Client, url: str, form: dict[str, str] | None = None) -> str:
+    """Make a link, and read it on the page that the browser is sent to."""
+    answer = admin.submit(url, form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/people")
+    match = _LINK.search(admin.page("/people"))
     assert match is not None
     return match[1]
 
@@ -187,7 +191,7 @@ class TestGuessing:
 
     def test_a_new_password_opens_a_slowed_down_account_at_once(self, web: Web) -> None:
         admin = web.client_for(ADMIN)
-        path = _new_link(admin.submit(f"/people/{web.user(OWNER).id}/reset-link").text)
+        path = _new_link(admin, f"/people/{web.user(OWNER).id}/reset-link")
         browser = web.anonymous()
         for _ in range(7):
             _sign_in(browser, OWNER, "not the one")
@@ -276,9 +280,8 @@ class TestSessions:
 class TestPeople:
     def test_an_invitation_is_shown_once_and_lets_one_person_in(self, web: Web) -> None:
         admin = web.client_for(ADMIN)
-        page = admin.submit("/people/invitations", {"email": "New@example.org"}).text
-        path = _new_link(page)
-        assert path not in admin.page("/people")
+        path = _new_link(admin, "/people/invitations", {"email": "New@example.org"})
+        assert path not in admin.page("/people"), "shown once"
         guest = web.anonymous()
         assert (
             guest.submit_from(path, path, {"name": "Nora", "password": PASSWORD}).status_code == 303
@@ -287,9 +290,39 @@ class TestPeople:
         assert not web.user("new@example.org").is_admin
         assert web.anonymous().get(path).status_code == 410
 
+    def test_reloading_the_page_that_shows_a_link_leaves_the_link_alive(self, web: Web) -> None:
+        admin = web.client_for(ADMIN)
+        for url, form in (
+            ("/people/invitations", {"email": "new@example.org"}),
+            (f"/people/{web.user(OWNER).id}/reset-link", {}),
+        ):
+            path = _new_link(admin, url, form)
+            # Loading anew asks for the page, which is no answer to the form.
+            admin.page("/people")
+            assert web.anonymous().get(path).status_code == 200
+
+    def test_a_new_link_is_for_the_eyes_of_whoever_made_it(self, web: Web) -> None:
+        admin, other = web.client_for(ADMIN), web.fresh_client_for(ADMIN)
+        answer = admin.submit("/people/invitations", {"email": "new@example.org"})
+        assert "HttpOnly" in answer.headers["set-cookie"]
+        value = admin.cookies["tailor_link"]
+        other.cookies.set("tailor_link", value)
+        assert _LINK.search(other.page("/people")) is None, "another sign-in"
+        admin.cookies.delete("tailor_link")
+        admin.cookies.set("tailor_link", f"{value[:-1]}{'A' if value[-1] != 'A' else 'B'}")
+        assert _LINK.search(admin.page("/people")) is None, "not signed by this Tailor"
+
+    def test_a_link_says_until_which_minute_it_works(self, web: Web) -> None:
+        admin = web.client_for(ADMIN)
+        _new_link(admin, f"/people/{web.user(OWNER).id}/reset-link")
+        _new_link(admin, "/people/invitations", {"email": "new@example.org"})
+        times = re.findall(r'data-label="Works until"><time[^>]*>([^<]+)<', admin.page("/people"))
+        assert len(times) == 2
+        assert all(re.search(r", \d\d:\d\d UTC$", words) for words in times)
+
     def test_an_invitation_can_be_withdrawn(self, web: Web) -> None:
         admin = web.client_for(ADMIN)
-        path = _new_link(admin.submit("/people/invitations", {"email": "new@example.org"}).text)
+        path = _new_link(admin, "/people/invitations", {"email": "new@example.org"})
         with web.transaction() as session:
             link_id = session.scalars(select(OneTimeLink.id)).one()
         assert admin.submit(f"/people/invitations/{link_id}/withdraw").status_code == 303
@@ -299,11 +332,18 @@ class TestPeople:
         answer = web.client_for(ADMIN).submit("/people/invitations", {"email": OWNER})
         assert answer.status_code == 409
         assert "has an account already" in answer.text
+        assert 'name="makes_admin" value="yes" checked' not in answer.text
+
+    def test_a_mistaken_invitation_keeps_what_was_chosen(self, web: Web) -> None:
+        form = {"email": OWNER, "makes_admin": "yes"}
+        answer = web.client_for(ADMIN).submit("/people/invitations", form)
+        assert answer.status_code == 409
+        assert 'name="makes_admin" value="yes" checked' in answer.text
 
     def test_a_reset_link_sets_a_password_once_and_ends_all_sessions(self, web: Web) -> None:
         admin, owner = web.client_for(ADMIN), web.client_for(OWNER)
         user_id = web.user(OWNER).id
-        path = _new_link(admin.submit(f"/people/{user_id}/reset-link").text)
+        path = _new_link(admin, f"/people/{user_id}/reset-link")
         guest = web.anonymous()
         assert guest.submit_from(path, path, {"password": "short"}).status_code == 422
         assert guest.submit_from(path, path, {"password": NEW_PASSWORD}).status_code == 303
@@ -327,8 +367,8 @@ class TestPeople:
         admin.submit(f"/people/{rogue_id}/administrator", {"is_admin": "yes"})
         invited = {"email": "friend@example.org", "makes_admin": "yes"}
         paths = [
-            _new_link(rogue.submit("/people/invitations", invited).text),
-            _new_link(rogue.submit(f"/people/{web.user(ADMIN).id}/reset-link").text),
+            _new_link(rogue, "/people/invitations", invited),
+            _new_link(rogue, f"/people/{web.user(ADMIN).id}/reset-link"),
         ]
         assert admin.submit(f"/people/{rogue_id}/{what}").status_code == 303
         for path in paths:
@@ -336,10 +376,9 @@ class TestPeople:
 
     def test_links_work_no_longer_than_they_say(self, web: Web) -> None:
         admin = web.client_for(ADMIN)
-        invited = admin.submit("/people/invitations", {"email": "new@example.org"})
-        reset = admin.submit(f"/people/{web.user(OWNER).id}/reset-link")
-        for answer, lifetime in ((invited, timedelta(days=7)), (reset, timedelta(hours=24))):
-            path = _new_link(answer.text)
+        invited = _new_link(admin, "/people/invitations", {"email": "new@example.org"})
+        reset = _new_link(admin, f"/people/{web.user(OWNER).id}/reset-link")
+        for path, lifetime in ((invited, timedelta(days=7)), (reset, timedelta(hours=24))):
             kept_hash = token_hash(path.rpartition("/")[2])
             link = OneTimeLink.token_hash == kept_hash
             with web.transaction() as session:
@@ -350,7 +389,7 @@ class TestPeople:
 
     def test_links_for_a_new_password_are_listed_and_withdrawn(self, web: Web) -> None:
         admin = web.client_for(ADMIN)
-        path = _new_link(admin.submit(f"/people/{web.user(OWNER).id}/reset-link").text)
+        path = _new_link(admin, f"/people/{web.user(OWNER).id}/reset-link")
         withdrawal = re.search(r"/people/reset-links/\w+/withdraw", admin.page("/people"))
         assert withdrawal is not None
         assert admin.submit(withdrawal[0]).status_code == 303

@@ -20,8 +20,8 @@ from app.projects.tables import Project
 from tests.adapters.conftest import BASE_ID, RUN_ID, AddVersion
 from tests.support.hub_server import COMMIT, hub_server
 from tests.support.web import OWNER, STRANGER, VIEWER, Web
+from worker.training.answers import answer
 from worker.training.chat_templates import ChatFormat
-from worker.training.evaluate import answer
 from worker.training.examples import Message
 
 pytestmark = pytest.mark.one_database
@@ -182,7 +182,7 @@ def answer_inside(base: Path, adapter: Path, messages: list[Message]) -> str:
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter
     ).eval()
-    shown = answer(model, chat, chat.encode_prompt(messages), lambda: None)
+    shown = answer(model, chat, chat.encode_prompt(messages))
     return shown.removesuffix(" …")
 
 

@@ -109,7 +109,7 @@ def workshop(
         )
         for forget in caches:
             forget()
-        engine = databases.migrated_engine(database_url)
+        engine = databases.open_engine(database_url)
         with transaction(engine) as session:
             session.add(User(email="a@example.org", name="A", password_hash="-", is_admin=True))
         settings = get_settings()

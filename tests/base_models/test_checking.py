@@ -116,7 +116,12 @@ class TestKinds:
     def test_a_folder_that_vanished(self, workshop: Workshop, tmp_path: Path) -> None:
         model = workshop.check(_registered(workshop, tmp_path / "gone"))
         assert model.status == BaseModelStatus.FAILED
-        assert "is not there" in str(model.problem)
+        assert model.problem is not None
+        assert model.problem["what"] == "The model's folder is not there."
+        # Where it lay is shown to administrators only, as everything under this name is.
+        assert model.problem["details"] == str(tmp_path / "gone")
+        for_all = [model.problem[key] for key in ("what", "why", "next_step")]
+        assert not any(str(tmp_path) in sentence for sentence in for_all)
 
     def test_an_adapter_is_no_base_model(self, workshop: Workshop, tmp_path: Path) -> None:
         folder = make_tiny_model(tmp_path / "tiny")

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from app.adapters.tables import Adapter
 from app.base_models import repository, service
 from app.base_models.secrets import HUB_TOKEN, read_secret
 from app.base_models.tables import BaseModel, BaseModelStatus
+from app.clock import now
+from app.journey.deletion import finish_deletions
+from app.projects.service import create_project
+from app.projects.tables import Project
+from app.runs.status import RunStatus
 from app.runs.tables import Run
 from tests.base_models.conftest import files_of_a_model
 from tests.support.web import ADMIN, OWNER, STRANGER, TEAMMATE, VIEWER, Web
@@ -33,20 +39,36 @@ def _downloaded(web: Web, status: BaseModelStatus = BaseModelStatus.READY) -> Ba
     return model
 
 
-def _trained_with(web: Web, model: BaseModel) -> None:
-    project = web.project()
+def _trained_with(web: Web, model: BaseModel, project: Project, version: int, status: str) -> None:
+    """A training of a project; one that succeeded left its version."""
     with web.transaction() as session:
-        session.add(
-            Run(
-                project_id=project.id,
-                version_number=1,
-                base_model_id=model.id,
-                recipe={},
-                snapshot_sha256="0" * 64,
-                train_count=1,
-                validation_count=0,
-            )
+        run = Run(
+            project_id=project.id,
+            version_number=version,
+            base_model_id=model.id,
+            status=status,
+            recipe={},
+            snapshot_sha256="0" * 64,
+            train_count=1,
+            validation_count=0,
         )
+        session.add(run)
+        session.flush()
+        if status == RunStatus.SUCCEEDED:
+            adapter = Adapter(
+                run_id=run.id,
+                project_id=project.id,
+                version_number=version,
+                base_model_id=model.id,
+                sha256="0" * 64,
+                size_bytes=1,
+            )
+            session.add(adapter)
+
+
+def _starter(web: Web) -> BaseModel:
+    with web.transaction() as session:
+        return service.find(session, service.STARTER_ID)
 
 
 class TestShelf:
@@ -81,6 +103,7 @@ class TestShelf:
 
     def test_real_bytes(self, web: Web) -> None:
         client = web.client_for(OWNER)
+        web.let_a_worker_be_there()
         client.submit(f"{SHELF}/shelf/qwen3-0.6b/download")
         with web.transaction() as session:
             model = service.find(session, _newest(web).id)
@@ -90,6 +113,29 @@ class TestShelf:
         page = client.page(f"{SHELF}/cards").replace("\N{NO-BREAK SPACE}", " ")
         assert "500 MB of 1.5 GB" in page
         assert "10 MB a second, about 2 minutes left." in page
+
+    def test_without_a_worker_nobody_waits_for_its_turn_in_vain(self, web: Web) -> None:
+        client, project = web.client_for(OWNER), web.project()
+        client.submit(f"{SHELF}/shelf/smollm2-135m/download")
+        model = _newest(web)
+        for url in (SHELF, f"{SHELF}/cards", f"{SHELF}/{model.id}"):
+            page = client.page(url)
+            assert "Nobody is there to fetch it." in page
+            assert "Ask the person who runs Tailor to start one" in page
+            assert "as soon as a worker is free" not in page
+        choice = f"/projects/{project.id}/base-model"
+        assert "no worker is running" in client.page(choice)
+        with web.transaction() as session:
+            service.find(session, model.id).status = BaseModelStatus.CHECKING
+        assert "Nobody is there to check it." in client.page(f"{SHELF}/cards")
+        web.let_a_worker_be_there()
+        assert "Nobody is there" not in client.page(f"{SHELF}/cards")
+        assert "no worker is running" not in client.page(choice)
+
+    def test_the_hub_and_the_worker_are_explained_to_everyone(self, web: Web) -> None:
+        page = web.client_for(STRANGER).page(SHELF)
+        assert f"the hub, the public library at {web.settings.hub_url}" in page
+        assert "A worker, the program for long work behind the pages" in page
 
     def test_a_failure_says_what_why_and_next(self, web: Web) -> None:
         client = web.client_for(OWNER)
@@ -102,6 +148,21 @@ class TestShelf:
         assert "Alas." in page
         assert "&lt;b&gt;Because.&lt;/b&gt;" in page
         assert "Try again" in page
+
+    def test_only_administrators_see_what_the_check_printed(self, web: Web) -> None:
+        client = web.client_for(OWNER)
+        client.submit(f"{SHELF}/shelf/smollm2-135m/download")
+        trace = 'Traceback (most recent call last): File "/srv/worker/main.py", line 7'
+        with web.transaction() as session:
+            model = service.find(session, _newest(web).id)
+            model.status = BaseModelStatus.FAILED
+            model.problem = {"what": "Alas.", "why": "", "next_step": "", "details": trace}
+        for url in (SHELF, f"{SHELF}/cards", f"{SHELF}/{model.id}"):
+            page = client.page(url)
+            assert "Alas." in page
+            assert "Traceback" not in page
+            assert "/srv/worker" not in page
+            assert "Traceback" in web.client_for(ADMIN).page(url)
 
     def test_what_is_unknown_is_not_found(self, web: Web) -> None:
         client = web.client_for(OWNER)
@@ -168,18 +229,60 @@ class TestAdministrators:
         assert not folder.exists()
         assert "Ours" not in web.client_for(STRANGER).page(SHELF)
 
-    def test_what_is_in_use_stays(self, web: Web) -> None:
-        model = _downloaded(web)
-        _trained_with(web, model)
+    def test_what_is_in_use_stays_and_whose_use_it_is_is_said(self, web: Web) -> None:
+        model, project = _downloaded(web), web.project("Secret plans")
+        with web.transaction() as session:
+            other = create_project(session, web.user(STRANGER).id, "Other plans")
+        for version, status in enumerate((RunStatus.SUCCEEDED, RunStatus.FAILED), start=1):
+            _trained_with(web, model, project, version, status)
+        _trained_with(web, model, other, 1, RunStatus.SUCCEEDED)
         answer = web.client_for(ADMIN).submit(f"{SHELF}/{model.id}/delete")
         assert answer.status_code == 409
-        assert "Versions in a project were made with it" in answer.text
+        made = "2 versions and 1 other training were made with it, in projects of Owner and "
+        assert f"{made}Stranger. Versions need it to answer." in answer.text
+        assert "ask Owner and Stranger to delete theirs, or keep the model." in answer.text
+        assert "plans" not in answer.text
         assert web.storage.path("models", model.id).exists()
         assert "Ours" in web.client_for(STRANGER).page(SHELF)
 
+    @pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED])
+    def test_a_training_that_made_nothing_is_not_called_a_version(
+        self, web: Web, status: RunStatus
+    ) -> None:
+        model = _downloaded(web)
+        _trained_with(web, model, web.project(), 1, status)
+        page = web.client_for(ADMIN).submit(f"{SHELF}/{model.id}/delete").text
+        assert "1 training was made with it, in a project of Owner." in page
+        assert "Of every training, Tailor keeps on record what it started from." in page
+        assert "need it to answer" not in page
+
+    def test_where_nobody_can_be_asked_an_owner_is_to_be_named(self, web: Web) -> None:
+        model = _downloaded(web)
+        _trained_with(web, model, web.project(), 1, RunStatus.SUCCEEDED)
+        client = web.client_for(ADMIN)
+        client.submit(f"/people/{web.user(OWNER).id}/active")
+        page = client.submit(f"{SHELF}/{model.id}/delete").text
+        assert "in a project without an owner who can sign in." in page
+        assert "name an owner under People" in page
+
+    def test_it_goes_once_the_projects_are_gone(self, web: Web) -> None:
+        model, project = _downloaded(web), web.project()
+        _trained_with(web, model, project, 1, RunStatus.CANCELLED)
+        with web.transaction() as session:
+            session.merge(project).deleted_at = now()
+        client = web.client_for(ADMIN)
+        answer = client.submit(f"{SHELF}/{model.id}/delete")
+        assert answer.status_code == 409
+        assert "is just being deleted with its project." in answer.text
+        finish_deletions(web.engine, web.storage)
+        assert client.submit(f"{SHELF}/{model.id}/delete").status_code == 303
+
     def test_the_starter_and_what_is_busy_stay(self, web: Web) -> None:
         client = web.client_for(ADMIN)
-        assert client.submit(f"{SHELF}/starter/delete").status_code == 403
+        _trained_with(web, _starter(web), web.project(), 1, RunStatus.SUCCEEDED)
+        refused = client.submit(f"{SHELF}/starter/delete")
+        assert refused.status_code == 403
+        assert "comes with Tailor and stays" in refused.text
         model = _downloaded(web, BaseModelStatus.DOWNLOADING)
         assert client.submit(f"{SHELF}/{model.id}/delete").status_code == 409
 
@@ -272,7 +375,11 @@ class TestChoice:
         web.client_for(ADMIN).submit(f"{SHELF}/{model.id}/delete")
         page = web.client_for(OWNER).page(url)
         assert "no longer on this Tailor" in page
+        assert "Choose another one for the next training." in page
         assert 'value="starter" checked' in page
+        seen = web.client_for(VIEWER).page(url)
+        assert "An owner or editor of this project has to choose another one." in seen
+        assert "Choose another one" not in seen
 
 
 def test_offline_is_said_at_once(web: Web) -> None:

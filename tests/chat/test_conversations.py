@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -9,6 +11,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from app.chat.live import LiveReplies, LiveReply
+from app.chat.replies import ReplyPlan
 from app.chat.tables import ChatReply, ChatTurn, Conversation
 from app.clock import now
 from app.runs.objectives import Objective
@@ -79,13 +83,27 @@ def test_without_scripts_the_page_comes_with_both_answers(chat: ChatWeb) -> None
     assert "Version 3 on Tailor Starter" in page
 
 
-def test_with_scripts_both_sides_are_streamed(chat: ChatWeb) -> None:
+def test_with_scripts_both_sides_are_streamed(
+    chat: ChatWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = chat.web.client_for(VIEWER)
-    with chat.engine_held_up():
-        asked = send(client, chat.url, {"question": QUESTION, "version": ANCHOR}).json()
-        turn = client.page(asked["turn_url"])
-    assert answers_on(turn) == {"base": "", "tuned": ""}
-    streamed = follow(client, asked["turn_url"])
+    # Nothing is streamed of an answer that was over before anybody listened.
+    listened: list[LiveReply] = []
+    listen = LiveReply.listen
+
+    def noted(reply: LiveReply, listener: Callable[[], None]) -> Callable[[], None]:
+        listened.append(reply)
+        return listen(reply, listener)
+
+    monkeypatch.setattr(LiveReply, "listen", noted)
+    with ThreadPoolExecutor(1) as pool:
+        with chat.engine_held_up():
+            asked = send(client, chat.url, {"question": QUESTION, "version": ANCHOR}).json()
+            turn = client.page(asked["turn_url"])
+            assert answers_on(turn) == {"base": "", "tuned": ""}
+            following = pool.submit(follow, client, asked["turn_url"])
+            wait_until(lambda: len(listened) == 2, timeout=30, what="the stream to listen")
+        streamed = following.result()
     assert streamed == answers_on(when_over(client, asked["turn_url"]))
     assert streamed["tuned"] == chat.server.answer(QUESTION, model=ANCHOR, max_tokens=256)
     assert streamed["base"] == chat.server.answer(QUESTION, max_tokens=256)
@@ -106,6 +124,29 @@ def test_each_side_remembers_its_own_answers_only(chat: ChatWeb) -> None:
         body = chat.server.complete({"model": model, "messages": messages, "max_tokens": 256})
 
         assert body["choices"][0]["message"]["content"] in unescape(page)
+
+
+def test_asking_again_in_vain_takes_no_answer_from_the_memory(
+    chat: ChatWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = chat.web.client_for(OWNER)
+    url = begin(chat, client)
+    first = answers_on(client.page(url))
+    with chat.web.transaction() as session:
+        turn_id = session.query(ChatTurn).one().id
+        for side in first:
+            failed = ChatReply(turn_id=turn_id, side=side, attempt=2, status="failed")
+            session.add(failed)
+    plans: list[ReplyPlan] = []
+    monkeypatch.setattr(LiveReplies, "start", lambda _, asked: plans.extend(asked))
+    send(client, f"{url}/turns", {"question": "And to Sweden?"})
+    assert {plan.key.side for plan in plans} == set(first)
+    for plan in plans:
+        assert plan.question.messages == [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": first[plan.key.side]},
+            {"role": "user", "content": "And to Sweden?"},
+        ]
 
 
 def test_a_reload_while_it_is_written_goes_on_where_it_was(chat: ChatWeb) -> None:

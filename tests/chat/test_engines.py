@@ -115,6 +115,28 @@ def test_the_page_says_that_the_engine_is_away_and_keeps_the_question(
     assert "Ask again" in page
 
 
+def test_what_another_engine_says_stands_in_the_log_and_on_no_makers_page(
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    other: OtherEngine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        served(other.app, free_port()) as address,
+        running_web(database_url, tmp_path / "data", monkeypatch, inference_url=address) as web,
+    ):
+        project = web.project()
+        with web.transaction() as session:
+            session.merge(project).base_model_id = "starter"
+        browser = web.client_for(OWNER)
+        answer = browser.submit(f"/projects/{project.id}/chat", {"question": "Are you there?"})
+        page = browser.page(answer.headers["location"].partition("#")[0])
+    assert "what the server said stands in the log" in page
+    assert "The model does not exist." not in page
+    assert "The model does not exist." in caplog.text
+
+
 def test_everyone_gets_the_same_token_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     settings, storage = Settings(data_dir=tmp_path), Storage(tmp_path)
     with ThreadPoolExecutor(16) as pool:

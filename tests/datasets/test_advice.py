@@ -35,7 +35,9 @@ def test_what_stands_in_them(session: Session) -> None:
     kinds = [NewExample(f"kind {i % 3}", f"question {i}") for i in range(60)]
     assert "sorting into 3 kinds" in _advice(session, kinds)
     assert "longer than 8,192" in _advice(session, _examples(3, "{} " + "long " * 2_000))
-    assert "HTML" in _advice(session, _examples(30, "<p>{}</p>"))
+    assert "HTML marks stand in 30 answers." in _advice(session, _examples(30, "<p>{}</p>"))
+    one = [*_examples(10), NewExample("<p>one</p>", "question")]
+    assert "HTML marks stand in 1 answer." in _advice(session, one)
 
 
 def test_letters_of_every_alphabet_count_once_in_earlier_turns(session: Session) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from app.datasets.reader_process import inspect_file
 from app.datasets.readers.problems import UnreadableFileError
+from app.datasets.wording import note_sentences, notices
 from tests.support.uploads import read, read_path
 
 TABLE = "question,answer\n" + "".join(f"Question {i}?,Answer {i}.\n" for i in range(50))
@@ -93,11 +94,64 @@ def test_damaged_rows_cost_themselves_alone_however_many(
     ]
     result = read(tmp_path, "\n".join([f"question{delimiter}answer", *rows]))
     if damaged > 50:
-        # Most rows have a cell more than names: a name is missing, not the rows are damaged.
+        # Most rows have more cells than names: that is how the file is written, and no damage.
         assert len(result.examples) == 100
+        assert result.pairs[7] == ("Can I have 7?", f"Yes{delimiter} gladly{delimiter} 7")
+        assert "surplus_of_texts" in result.notes
     else:
         assert len(result.examples) == 100 - damaged
         assert {reason for _, reason in result.reasons} == {"too_many_cells"}
+
+
+def test_commas_without_quotation_marks_cut_no_text(tmp_path: Path) -> None:
+    rows = """How do I reset it?,Open the menu, choose Reset and wait.,settings
+Hello, where is it?,On its way, I think.,delivery
+Is it 4,90 €?,No.,prices
+"""
+    result = read(tmp_path, "question,answer,topic\n" + rows)
+    assert result.pairs == [
+        ("How do I reset it?", "Open the menu, choose Reset and wait."),
+        ("Hello, where is it?", "On its way, I think."),
+    ]
+    assert result.reasons == [(4, "too_many_cells")]
+    [kind] = [kind for kind, text in notices(result.understood) if "commas stand inside" in text]
+    assert kind == "attention"
+
+
+def test_commas_in_an_answer_after_which_blanks_always_follow(tmp_path: Path) -> None:
+    rows = "How?, Open the menu, choose Reset, and wait\nWhen?, Now, or later\nWho?, You, and I\n"
+    result = read(tmp_path, "question, answer\n" + rows)
+    assert result.pairs[:2] == [
+        ("How?", "Open the menu, choose Reset, and wait"),
+        ("When?", "Now, or later"),
+    ]
+    assert "surplus_of_last" in result.notes
+
+
+@pytest.mark.parametrize(
+    ("last", "is_said"), [("billing and invoices", True), ("17", False), ("2026-11-23", False)]
+)
+def test_a_column_of_text_without_a_name_wants_attention(
+    tmp_path: Path, last: str, *, is_said: bool
+) -> None:
+    rows = "".join(f"How much is {i}?,It is {i} or so.,{last}\n" for i in range(9))
+    result = read(tmp_path, "question,answer\n" + rows)
+    assert result.roles == ["question", "answer", "ignore"]
+    assert len(result.examples) == 9
+    assert ("surplus_of_unnamed" in result.notes) is is_said
+    note_sentences(result.understood)
+
+
+def test_empty_cells_beyond_the_names_mean_nothing(tmp_path: Path) -> None:
+    result = read(tmp_path, "question,answer\nHow?,So,\nWhy?,Because,\n")
+    assert result.pairs == [("How?", "So"), ("Why?", "Because")]
+    assert not {note for note in result.notes if note.startswith("surplus")}
+
+
+def test_commas_in_a_table_of_one_column(tmp_path: Path) -> None:
+    result = read(tmp_path, "text\nHello, this is one, and long.\nAnother one.\nA third, then\n")
+    texts = [example["answer"] for example in result.examples]
+    assert texts == ["Hello, this is one, and long.", "Another one.", "A third, then"]
 
 
 def test_a_row_with_too_many_cells_is_never_cut(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from app.datasets.mapping import proposed_mapping
+from app.datasets.reader_process import inspect_file, read_file
 from app.datasets.readers.encodings import find_encoding
-from app.datasets.wording import format_words
+from app.datasets.wording import OFFERED_ENCODINGS, format_words
 from tests.support.uploads import read
 
 GERMAN = "frage;antwort\nWie schön?;Sehr schön, für 50 € „übrigens“\nWo?;Über der Straße\n"
@@ -84,6 +86,58 @@ def test_the_alphabet_of_a_file_is_found(tmp_path: Path, codec: str, text: str) 
     path.write_bytes(text.encode(codec))
     found = find_encoding(path).codec
     assert path.read_bytes().decode(found) == text
+
+
+GERMAN_FROM_DOS = (
+    "Frage;Antwort\nWann öffnet das Büro?;Es öffnet täglich früh, außer an Feiertagen.\n"
+    "Wie ändere ich die Größe?;Über das Menü, wählen Sie später „Prüfen“.\n"
+)
+POLISH = (
+    "pytanie;odpowiedź\nGdzie jest książka?;Leży na półce, obok łóżka.\n"
+    "Czy mogę zapłacić później?;Tak, możesz zapłacić w ciągu 14 dni, są też raty.\n"
+)
+FRENCH = (
+    "question;réponse\nOù est le colis ?;Il a été expédié là où vous êtes.\n"
+    "C’est déjà terminé ?;Bientôt, ça va être réglé, voilà.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("cp850", GERMAN_FROM_DOS.replace("„", "'").replace("“", "'")),
+        ("cp850", FRENCH.replace("’", "'")),
+        ("cp850", "Frage;Antwort\nWie löse ich es?;So\n"),
+        ("cp850", "Frage;Antwort\nWann ist das Büro besetzt?;Immer früh, natürlich für alle.\n"),
+        ("mac_roman", GERMAN_FROM_DOS),
+        ("mac_roman", FRENCH),
+        ("iso8859_2", POLISH),
+        ("iso8859_2", "otázka;odpověď\nKde je můj balík?;Doručíme jej příští týden, děkujeme.\n"),
+        ("cp1250", POLISH),
+        ("cp1252", GERMAN_FROM_DOS),
+        ("cp1252", FRENCH),
+        ("cp1252", "question,answer\nCan’t I?,It’s fine – don’t…wait—we’re “here”\n"),
+    ],
+)
+def test_letters_in_the_middle_of_words_tell_the_encoding(
+    tmp_path: Path, codec: str, text: str
+) -> None:
+    result = read(tmp_path, text.encode(codec))
+    assert result.understood["encoding"] == codec
+    assert result.left_out == []
+    assert f"written in {OFFERED_ENCODINGS[codec]}" in format_words(result.understood)
+
+
+def test_a_chosen_encoding_is_kept_for_the_import(tmp_path: Path) -> None:
+    path = tmp_path / "source"
+    path.write_bytes("otázka;odpověď\nKde je můj balík?;Příští týden.\n".encode("cp1250"))
+    understood = inspect_file(path, "cp1250")
+    [batch] = read_file(path, understood["plan"], proposed_mapping(understood).as_json())
+    assert batch["drafts"][0]["answer"] == "Příští týden."
+
+
+def test_every_offered_encoding_is_known_to_python() -> None:
+    assert all("".encode(codec) == b"" for codec in OFFERED_ENCODINGS)
 
 
 def test_a_broken_byte_costs_its_row_alone(tmp_path: Path) -> None:

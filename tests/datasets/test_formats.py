@@ -1,12 +1,15 @@
 """Every format is recognised by its content and read rightly."""
 
+import csv
 import json
 from datetime import date, timedelta
+from io import StringIO
 from pathlib import Path
 
 import openpyxl
 import pytest
 
+from app.datasets.reader_process import read_file
 from app.datasets.readers.drafts import Mapping
 from app.datasets.readers.records import ColumnRole
 from app.datasets.wording import format_words, note_sentences
@@ -31,6 +34,57 @@ def test_cells_over_several_lines_count_as_one_row(tmp_path: Path) -> None:
     result = read(tmp_path, 'question,answer\n"one\ntwo","three\n\nfour"\nfive,six\n')
     assert result.pairs == [("one\ntwo", "three\n\nfour"), ("five", "six")]
     assert [example["row"] for example in result.examples] == [2, 3]
+
+
+def test_quotation_marks_with_backslashes_before_them(tmp_path: Path) -> None:
+    rows = r""""Where is \"Save\", please?","Click \"Save\" 1; it writes C:\new\\old."
+"Two
+lines?","\"Yes\""
+Bare?,It is 5\" wide
+"""
+    result = read(tmp_path, "question,answer\n" + rows)
+    assert result.pairs == [
+        ('Where is "Save", please?', r'Click "Save" 1; it writes C:\new\old.'),
+        ("Two\nlines?", '"Yes"'),
+        ("Bare?", 'It is 5" wide'),
+    ]
+    assert result.left_out == []
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'Where?,"C:\\Data\\"\nWho?,"She, and ""I"""\n',
+        'Where?,"It says ""C:\\"", mostly"\nWho?,"I, he"\n',
+        "Where?,C:\\Data\\\nWho?,I\n",
+    ],
+)
+def test_backslashes_that_are_only_text_stay(tmp_path: Path, rows: str) -> None:
+    result = read(tmp_path, "question,answer\n" + rows)
+    assert result.pairs == [tuple(row) for row in csv.reader(rows.splitlines())]
+
+
+def test_a_plan_from_before_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "source"
+    path.write_text('question;answer\nHow?;"Like ""this"""\nWhy?;So;what\n')
+    stored = {
+        "format": "delimited",
+        "encoding": "utf-8",
+        "delimiter": ";",
+        "newline": "\n",
+        "blanks_after_delimiter": False,
+        "rows_above": 0,
+        "has_header": True,
+        "columns": ["question", "answer"],
+        "sheet": 0,
+        "list_name": "",
+    }
+    mapping = Mapping([ColumnRole.QUESTION, ColumnRole.ANSWER])
+    [batch] = read_file(path, stored, mapping.as_json())
+    assert [(draft["question"], draft["answer"]) for draft in batch["drafts"]] == [
+        ("How?", 'Like "this"')
+    ]
+    assert [row["reason"] for row in batch["left_out"]] == ["too_many_cells"]
 
 
 def test_names_with_blanks_returns_marks_and_case(tmp_path: Path) -> None:
@@ -162,6 +216,94 @@ def test_openai_messages(tmp_path: Path) -> None:
     assert result.reasons == [(2, "no_question"), (4, "no_answer"), (5, "uses_tools")]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "text", "text": "hello"},
+        {"text": "hello"},
+        {"content_type": "text", "parts": ["hello"]},
+        [{"type": "text", "text": {"value": "hello", "annotations": []}}],
+        [{"type": "text", "text": "hello", "image_url": None}],
+    ],
+)
+def test_a_message_whose_text_stands_in_an_object(tmp_path: Path, content: object) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": content}]
+    result = read(tmp_path, json_lines([{"messages": turns}]))
+    assert result.pairs == [("q", "hello")]
+    assert result.understood["preview"][0]["cells"] == ["user: q assistant: hello"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"score": 1}, "not_a_conversation"),
+        (True, "not_a_conversation"),
+        ({"text": {"score": 1}}, "not_a_conversation"),
+        ({"type": ["text"]}, "uses_pictures"),
+        ({"type": "image_url", "image_url": "x"}, "uses_pictures"),
+        ([{"inlineData": {"data": "x"}}], "uses_pictures"),
+        ([{"functionCall": {"name": "x"}}], "uses_tools"),
+        ([{"type": "tool_use", "name": "x"}], "uses_tools"),
+    ],
+)
+def test_a_message_that_is_no_text_is_never_learned_as_one(
+    tmp_path: Path, content: object, reason: str
+) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": content}]
+    assert read(tmp_path, json_lines([{"messages": turns}])).reasons == [(1, reason)]
+
+
+def test_gemini_contents(tmp_path: Path) -> None:
+    contents = [
+        {"role": "user", "parts": [{"text": "q"}]},
+        {"role": "model", "parts": [{"text": "in"}, {"text": "parts"}]},
+    ]
+    for count in (1, 2):
+        result = read(tmp_path, json_lines([{"contents": contents}] * count))
+        assert result.roles == ["conversation"]
+        assert result.pairs == [("q", "in\nparts")] * count
+
+
+def test_a_conversation_inside_an_object(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    result = read(tmp_path, json_lines([{"body": {"model": "x", "messages": turns}}]))
+    assert result.roles == ["conversation"]
+    assert result.pairs == [("q", "a")]
+
+
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a; b, c"}]
+
+
+def test_conversations_as_json_in_the_cells_of_a_table(tmp_path: Path) -> None:
+    cells = StringIO()
+    writer = csv.writer(cells)
+    for row in (["id", "messages"], [1, json.dumps(TURNS)], [2, "[{"], [3, ""]):
+        writer.writerow(row)
+    result = read(tmp_path, cells.getvalue())
+    assert result.roles == ["ignore", "conversation"]
+    assert result.pairs == [("q", "a; b, c")]
+    assert result.understood["preview"][0]["cells"][1] == "user: q assistant: a; b, c"
+    assert result.reasons == [(3, "not_a_conversation"), (4, "nothing_chosen")]
+
+
+def test_conversations_as_json_text_in_a_workbook_and_in_json(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for cell in ("conversations", json.dumps(TURNS)):
+        book.active.append([cell])
+    path = tmp_path / "chats.xlsx"
+    book.save(path)
+    assert read_path(path).pairs == [("q", "a; b, c")]
+    row = {"conversation": json.dumps({"messages": TURNS})}
+    assert read(tmp_path, json_lines([row])).pairs == [("q", "a; b, c")]
+
+
+def test_an_answer_may_be_json(tmp_path: Path) -> None:
+    answer = json.dumps([{"name": "Ann", "role": "engineer"}])
+    rows = [{"question": "Who works here?", "answer": answer}]
+    assert read(tmp_path, json_lines(rows)).pairs == [("Who works here?", answer)]
+
+
 def test_answers_that_are_marked_not_to_be_learned(tmp_path: Path) -> None:
     def conversation(*weights: int | None) -> dict[str, object]:
         messages: list[dict[str, object]] = []
@@ -236,6 +378,16 @@ def test_marked_pairs_in_plain_text(tmp_path: Path) -> None:
     assert result.pairs == [("What?", "This.\nAnd that."), ("Wer?", "Ich.")]
 
 
+def test_marked_pairs_with_tabs_as_copied_out_of_word(tmp_path: Path) -> None:
+    result = read(tmp_path, "Q:\tWhat?\nA:\tThis.\nQ:\tWho?\nA:\tMe.\nAnd you.\n")
+    assert result.pairs == [("What?", "This."), ("Who?", "Me.\nAnd you.")]
+
+
+def test_a_table_whose_cells_begin_with_marks_stays_a_table(tmp_path: Path) -> None:
+    result = read(tmp_path, "Question\tAnswer\nQ: What?\tA: This.\nQ: Who?\tA: Me.\n")
+    assert result.pairs == [("Q: What?", "A: This."), ("Q: Who?", "A: Me.")]
+
+
 def test_plain_text_becomes_passages(tmp_path: Path) -> None:
     long = "This is a sentence, and it is not short. " * 100
     result = read(tmp_path, f"A Heading\n\nFirst, a paragraph.\nIt goes on.\n\n{long}\n")
@@ -264,6 +416,44 @@ def test_html_is_asked_about_and_can_be_removed(tmp_path: Path) -> None:
     assert "<p>" in result.examples[0]["answer"]
     stripping = Mapping([ColumnRole.QUESTION, ColumnRole.ANSWER], strips_html=True)
     assert read(tmp_path, text, stripping).pairs == [("What?", "One & two\n\n- three")]
+
+
+def test_html_of_conversations_is_asked_about_and_can_be_removed(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "<b>Be</b> kind."},
+        {"role": "user", "content": "<p>One?</p>"},
+        {"role": "assistant", "content": [{"type": "text", "text": "Two<br>\r\nthree"}]},
+        {"role": "user", "content": "Four?"},
+        {"role": "assistant", "content": "<p>Five</p>"},
+    ]
+    text = json_lines([{"messages": turns}])
+    assert "html" in read(tmp_path, text).notes
+    [example] = read(tmp_path, text, Mapping([ColumnRole.CONVERSATION], strips_html=True)).examples
+    assert (example["question"], example["answer"]) == ("Four?", "Five")
+    assert example["instructions"] == "Be kind."
+    assert [turn["content"] for turn in example["earlier"]] == ["One?", "Two\n\nthree"]
+
+
+def test_html_of_preferences_and_of_what_was_said_before_can_be_removed(tmp_path: Path) -> None:
+    said = [[{"role": "assistant", "content": f"<p>{word}</p>"}] for word in ("Good", "Bad")]
+    pair = {"prompt": TURNS[:1], "chosen": said[0], "rejected": said[1]}
+    roles = [ColumnRole.QUESTION, ColumnRole.ANSWER, ColumnRole.REJECTED]
+    assert "html" in read(tmp_path, json_lines([pair])).notes
+    [example] = read(tmp_path, json_lines([pair]), Mapping(roles, strips_html=True)).examples
+    assert (example["answer"], example["rejected"]) == ("Good", "Bad")
+    alpaca = {
+        "instruction": "a",
+        "output": "b",
+        "system": "<b>s</b>",
+        "history": [["<i>c</i>", "d"]],
+    }
+    roles = [
+        *(ColumnRole.QUESTION, ColumnRole.ANSWER),
+        *(ColumnRole.INSTRUCTIONS, ColumnRole.EARLIER),
+    ]
+    [example] = read(tmp_path, json_lines([alpaca]), Mapping(roles, strips_html=True)).examples
+    assert example["instructions"] == "s"
+    assert [turn["content"] for turn in example["earlier"]] == ["c", "d"]
 
 
 def test_one_column_becomes_passages(tmp_path: Path) -> None:
@@ -305,6 +495,43 @@ def test_every_list_of_a_json_file_is_read(tmp_path: Path) -> None:
     assert result.left_out == []
 
 
+ROW = {"question": "q", "sources": [{"url": "x", "title": "y"}], "answer": "a"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json_lines([ROW]),
+        json.dumps(ROW, indent=2),
+        json.dumps({"id": "1", "sources": ROW["sources"], "frage": "q", "antwort": "a"}, indent=2),
+        json.dumps(
+            {"tools": [{"name": "x"}], "messages": [*TURNS[:1], {**TURNS[1], "content": "a"}]}
+        ),
+    ],
+)
+def test_a_list_that_belongs_to_a_row_is_not_the_rows(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text).pairs == [("q", "a")]
+
+
+def test_objects_one_after_another_are_the_rows_whatever_their_names(tmp_path: Path) -> None:
+    rows = [{"links": [{"url": "x"}], "eins": f"Wo ist {i}?", "zwei": "Hier."} for i in range(3)]
+    result = read(tmp_path, "\n".join(json.dumps(row, indent=2) for row in rows))
+    assert result.pairs == [(f"Wo ist {i}?", "Hier.") for i in range(3)]
+
+
+@pytest.mark.parametrize("name", ["conversations", "messages", "Conversation"])
+def test_a_list_of_conversations_is_read_row_by_row(tmp_path: Path, name: str) -> None:
+    whole = {"exported_by": "x", name: [{"id": number, "messages": TURNS} for number in (1, 2)]}
+    for text in (json.dumps(whole), json.dumps(whole, indent=2)):
+        assert read(tmp_path, text).pairs == [("q", "a; b, c")] * 2
+
+
+def test_what_is_said_beside_the_rows_does_not_hide_them(tmp_path: Path) -> None:
+    rows = [{"question": question, "answer": answer} for question, answer in PAIRS]
+    beside = {"prompt_template": "t", "response_format": "json", "query": "all", "answers": 2}
+    assert read(tmp_path, json.dumps({**beside, "results": rows})).pairs == PAIRS
+
+
 def test_a_json_file_that_ends_between_its_lists(tmp_path: Path) -> None:
     result = read(tmp_path, '{"train": [{"question": "Hi?", "answer": "There"}], "te')
     assert result.pairs == [("Hi?", "There")]
@@ -318,6 +545,29 @@ def test_conversations_and_pairs_in_one_file(tmp_path: Path) -> None:
     )
     assert result.pairs == [("Hi?", "There"), ("Yo?", "Man")]
     assert result.left_out == []
+
+
+def test_names_that_come_up_late_in_a_json_file_are_columns_too(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(1_100)]
+    rows += [{"prompt": f"p{i}", "completion": f"c{i}"} for i in range(50)]
+    result = read(tmp_path, json_lines([*rows, {}]))
+    assert [column["name"] for column in result.understood["columns"]] == [
+        *("question", "answer", "prompt", "completion"),
+    ]
+    assert all(len(row["cells"]) == 4 for row in result.understood["preview"])
+    assert result.understood["columns"][2]["rows"] == 1_151
+    assert len(result.examples) == 1_100
+    assert result.left_out[0] == {"row": 1_101, "value": "p0 | c0", "reason": "nothing_chosen"}
+    assert result.reasons[-1] == (1_151, "empty_row")
+    joined = Mapping([ColumnRole.QUESTION, ColumnRole.ANSWER] * 2)
+    assert read(tmp_path, json_lines(rows), joined).pairs[-1] == ("p49", "c49")
+
+
+def test_names_beyond_the_most_that_are_looked_at_are_said_to_be_none(tmp_path: Path) -> None:
+    rows = [{"question": "q", "answer": "a", **{f"x{i}": "" for i in range(198)}}, {"late": "text"}]
+    result = read(tmp_path, json_lines(rows))
+    assert result.pairs == [("q", "a")]
+    assert result.left_out == [{"row": 2, "value": '{"late": "text"}', "reason": "nothing_chosen"}]
 
 
 def test_numbers_of_a_workbook_have_no_exponents_and_the_loss_of_their_form_is_said(

@@ -30,6 +30,7 @@ from tests.support.uploads import (
     confirmed,
     find,
     imported,
+    json_lines,
     new_project,
     upload,
 )
@@ -103,6 +104,18 @@ def test_all_rows_left_out_stand_in_the_file_harmlessly(engine: Engine, storage:
     lines = list(csv.reader(path.read_text("utf-8-sig").splitlines()))
     assert len(lines) == 1_101
     assert lines[1] == ["1202", "'=HYPERLINK(0)", "The answer is empty."]
+
+
+def test_rows_without_text_in_the_chosen_columns_are_listed_and_empty_ones_are_not(
+    engine: Engine, storage: Storage
+) -> None:
+    rows = [{"question": "Hi?", "answer": "There"}, {"prompt": "Yo?", "completion": "Man"}, {}]
+    entry = imported(engine, storage, new_project(engine), json_lines(rows))
+    assert entry.report is not None
+    assert entry.report["left_out"] == {"nothing_chosen": 1, "empty_row": 1}
+    text = storage.path("uploads", entry.id, "left_out.csv").read_text("utf-8-sig")
+    sentence = "No text to learn stands in the columns that were chosen."
+    assert list(csv.reader(text.splitlines()))[1:] == [["2", "Yo? | Man", sentence]]
 
 
 def test_the_limit_of_examples_is_kept(engine: Engine, storage: Storage) -> None:
@@ -280,7 +293,7 @@ def test_an_upload_is_written_down_once(engine: Engine, storage: Storage) -> Non
             session, project_id=project_id, user_id="", import_id=import_id, file_name="x", size=1
         )
         assert again.id == import_id
-        assert len(service.list_imports(session, project_id)) == 1
+        assert service.count_imports(session, project_id) == 1
 
 
 _LOCK_HOLDER = """

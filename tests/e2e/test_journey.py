@@ -58,6 +58,7 @@ def test_from_a_sample_to_files_that_plain_peft_loads(house: House, tmp_path: Pa
         maker.start_training(project)
         seen = _watched_to_the_end(maker)
         _it_was_live(seen)
+        _the_steps_know_that_it_is_over(maker.page)
         _it_says_what_came_of_it(maker.page)
         answers, digest = _ask_both(maker)
         folder = _download(maker, project, tmp_path)
@@ -82,6 +83,12 @@ def _it_was_live(seen: dict[str, Any]) -> None:
     assert any("Memory" in text for text in seen["stats"])
     assert seen["points"] >= 2, "the curve of the held-out examples grew"
     assert len(seen["answers"]) > 3, "three questions were answered afresh as it learned"
+
+
+def _the_steps_know_that_it_is_over(page: Page) -> None:
+    step = page.locator(".stepper li", has_text="Try it")
+    expect(step).to_contain_text("next to do")
+    expect(page.locator(".stepper")).not_to_contain_text("on its way")
 
 
 def _it_says_what_came_of_it(page: Page) -> None:

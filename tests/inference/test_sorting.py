@@ -8,14 +8,25 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
 
+from app.datasets.content import cleaned
 from app.runs.objectives import Objective
 from app.runs.recipe import Recipe
+from app.storage.folders import Storage
+from tests.support.inference import add_base_model
 from tests.support.run_folders import make_run_folder, recipe_for
 from tests.support.tiny_models import make_tiny_model
 from tests.support.training_events import prepared_run
-from worker.inference.catalogue import BaseReference, ModelReference
+from worker.inference.catalogue import BaseReference, Catalogue, ModelReference
+from worker.inference.engine import Engine
 from worker.inference.loaded_model import LoadedModel
+from worker.inference.protocol import ChatRequest
+from worker.inference.server import ChatServer
+from worker.training.chat_templates import ChatFormat
+from worker.training.encoders import KindEncoder
+from worker.training.examples import Example
 
 TEXTS = [("sums", "What is {} and 3?"), ("agreement", "Yes. Yes. {}"), ("greeting", "Hello {}.")]
 
@@ -69,6 +80,29 @@ def test_the_server_and_the_bundle_sort_as_the_training_did(
     kind, score = run.objective.scores_of(ids)[0]  # type: ignore[attr-defined]
     assert printed.splitlines()[0].split("  ")[1] == kind
     assert float(printed.split()[0]) == pytest.approx(score, abs=1e-3)
+
+
+def test_the_chat_reads_of_a_text_what_the_training_read(storage: Storage, tmp_path: Path) -> None:
+    base = make_tiny_model(tmp_path / "base")
+    add_base_model(storage, "tiny", base)
+    folder = storage.folder("runs", "r")
+    recipe = recipe_for(base, objective=Objective.KINDS, max_tokens_per_example=32)
+    (folder / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+    adapter = storage.folder("runs", "r", "adapter")
+    (adapter / "adapter_config.json").write_text("{}", encoding="utf-8")
+    save_file({"weight": torch.zeros(1)}, adapter / "adapter_model.safetensors")
+    AutoTokenizer.from_pretrained(base).save_pretrained(adapter)
+
+    catalogue = Catalogue(storage)
+    server = ChatServer(catalogue, Engine(catalogue, idle_seconds=60), "")
+    chat = ChatFormat(AutoTokenizer.from_pretrained(base))
+    for text in ("  What is\r\n1 and 3? ", "What is 1 and 3?\r\n" * 40):
+        asked = [{"role": "user", "content": text}]
+        prompt = server.prepare(ChatRequest.model_validate({"model": "r", "messages": asked}))[2]
+        learned = Example(text=cleaned(text), kind="sums")
+        (encoded,) = KindEncoder(chat, {"sums": 0}).encode([learned], 32)
+        assert prompt.ids == encoded.items[0][0].ids
+    assert len(prompt.ids) == 32
 
 
 def _program(recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from app.runs.methods import METHODS, Method
 from tests.support.run_folders import make_run_folder, recipe_for, sums
@@ -14,6 +14,8 @@ from tests.support.tiny_models import make_tiny_model
 from tests.support.training_events import prepared_run, train_here
 from worker.inference.catalogue import BaseReference, ModelReference
 from worker.inference.loaded_model import LoadedModel
+from worker.methods.full import FullLearner
+from worker.training.failures import TrainingFailureError
 from worker.training.loop import TrainingRun
 from worker.training.model import base_sha256
 from worker.training.stopping import StoppedError
@@ -144,6 +146,33 @@ def _interrupt(folder: Path, fence: int, updates: int) -> None:
         run.train()
     assert base_sha256(run.model) == before
     run.save_checkpoint()
+
+
+def test_olora_refuses_layers_of_an_older_form_and_says_why(tmp_path: Path) -> None:
+    base = make_tiny_model(tmp_path / "base", "gpt2")
+    with pytest.raises(TrainingFailureError, match="Conv1D") as caught:
+        prepared_run(run_folder(tmp_path / "run", base, Method.OLORA))
+    assert caught.value.code == "method_unsuited"
+    prepared_run(run_folder(tmp_path / "other", base, Method.PISSA))
+
+
+def test_a_whole_model_makes_room_for_the_base_before_it_is_loaded_again(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run, _ = prepared_run(run_folder(tmp_path / "run", tiny_model, Method.FULL))
+    run._update([0, 1, 2, 3])  # noqa: SLF001 (an update leaves its gradients there)
+    learner = run.learner
+    assert isinstance(learner, FullLearner)
+    load_again, held = learner._load_again, []  # noqa: SLF001 (what is there at that moment)
+
+    def load() -> PreTrainedModel:
+        held.append([weight for weight in run.weights.values() if weight.grad is not None])
+        return load_again()
+
+    learner._load_again = load  # noqa: SLF001 (see above)
+    with learner.as_base():
+        pass
+    assert held == [[]]
 
 
 @pytest.mark.slow

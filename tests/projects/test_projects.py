@@ -1,5 +1,7 @@
 """Projects from making to deleting, and who may do what with them."""
 
+import re
+
 import pytest
 from sqlalchemy import func, select
 
@@ -15,7 +17,15 @@ from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.upkeep.sweeper import Sweeper
 from tests.support.runs import examples
-from tests.support.web import ADMIN, OWNER, STRANGER, TEAMMATE, VIEWER, Web
+from tests.support.web import (
+    ADMIN,
+    OWNER,
+    STRANGER,
+    TEAMMATE,
+    VIEWER,
+    Web,
+    names_of_buttons,
+)
 
 
 def _add_run(web: Web, project_id: str, status: RunStatus) -> str:
@@ -104,10 +114,40 @@ class TestMembers:
         assert answer.status_code == 422
         assert "Nobody here has the address nobody@example.org." in answer.text
         assert 'value="nobody@example.org"' in answer.text
+        assert '<option value="editor" selected>' in answer.text
+        answer = web.client_for(OWNER).submit(
+            f"/projects/{project.id}/members", {**form, "role": "viewer"}
+        )
+        assert '<option value="viewer" selected>' in answer.text, "no more than was meant"
+
+    def test_removing_someone_asks_first(self, web: Web) -> None:
+        project = web.project()
+        page = web.client_for(OWNER).page(f"/projects/{project.id}/settings")
+        removals = re.findall(r"<summary>Remove<span[^>]*>: (\w+)</span></summary>", page)
+        assert sorted(removals) == ["Teammate", "Viewer"], "everyone but the owner"
+        assert "Teammate will no longer see this project." in page
+
+    def test_buttons_that_look_alike_are_told_apart_by_name(self, web: Web) -> None:
+        project, admin = web.project(), web.client_for(ADMIN)
+        admin.submit(f"/people/{web.user(STRANGER).id}/active")
+        for email in ("one@example.org", "two@example.org"):
+            admin.submit("/people/invitations", {"email": email})
+        for email in (OWNER, TEAMMATE):
+            admin.submit(f"/people/{web.user(email).id}/reset-link")
+        people, settings = admin.page("/people"), f"/projects/{project.id}/settings"
+        for page in (people, web.client_for(OWNER).page(settings)):
+            heard = names_of_buttons(page)
+            assert len(heard) == len(set(heard)), heard
+        assert "Switch off: Owner" in names_of_buttons(people)
+        account = names_of_buttons(admin.page("/account"))
+        assert any(name.startswith("Sign out: ") for name in account)
 
     def test_the_last_owner_stays(self, web: Web) -> None:
         project, owner = web.project(), web.client_for(OWNER)
         member = f"/projects/{project.id}/members/{web.user(OWNER).id}"
+        page = owner.page(f"/projects/{project.id}/settings")
+        assert "make another person owner first" in page
+        assert "Leave the project" not in page
         assert owner.submit(f"{member}/role", {"role": "viewer"}).status_code == 409
         assert owner.submit(f"{member}/remove").status_code == 409
         assert owner.submit(f"/projects/{project.id}/leave").status_code == 409
@@ -116,11 +156,58 @@ class TestMembers:
         assert owner.submit(f"{member}/role", {"role": "viewer"}).status_code == 303
         assert owner.submit(f"/projects/{project.id}/delete").status_code == 403
 
+    def test_an_owner_who_was_switched_off_does_not_count(self, web: Web) -> None:
+        project, owner = web.project(), web.client_for(OWNER)
+        base, teammate = f"/projects/{project.id}", web.user(TEAMMATE).id
+        owner.submit(f"{base}/members/{teammate}/role", {"role": "owner"})
+        assert "Leave the project" in owner.page(f"{base}/settings")
+        web.client_for(ADMIN).submit(f"/people/{teammate}/active")
+        page = owner.page(f"{base}/settings")
+        assert "Switched off" in page
+        assert "Nobody else who can sign in owns this project." in page
+        assert "Leave the project" not in page
+        assert owner.submit(f"{base}/leave").status_code == 409
+        own_role = f"{base}/members/{web.user(OWNER).id}/role"
+        assert owner.submit(own_role, {"role": "editor"}).status_code == 409
+        assert owner.submit(f"{base}/members/{teammate}/remove").status_code == 303
+        web.client_for(ADMIN).submit(f"/people/{teammate}/active", {"is_active": "yes"})
+        assert owner.get(base).status_code == 200
+
     def test_anyone_may_leave(self, web: Web) -> None:
         project, viewer = web.project(), web.client_for(VIEWER)
         assert "Leave the project" in viewer.page(f"/projects/{project.id}/settings")
         assert viewer.submit(f"/projects/{project.id}/leave").status_code == 303
         assert viewer.get(f"/projects/{project.id}").status_code == 404
+
+    def test_an_owner_who_goes_is_not_led_to_a_page_that_is_gone(self, web: Web) -> None:
+        project, owner = web.project("Shared work"), web.client_for(OWNER)
+        base = f"/projects/{project.id}"
+        teammate = web.user(TEAMMATE).id
+        owner.submit(f"{base}/members/{teammate}/role", {"role": "owner"})
+        page = owner.page(f"{base}/settings")
+        assert "<summary>Leave the project</summary>" in page
+        assert "Only another owner can make you an owner again." in page
+        own = f"{base}/members/{web.user(OWNER).id}/remove"
+        assert own not in page
+        answer = owner.submit(own)
+        assert answer.headers["location"] == "/"
+        assert "You left “Shared work”." in owner.page("/")
+        assert owner.get(base).status_code == 404
+
+    def test_who_may_only_look_is_told_who_goes_on(self, web: Web) -> None:
+        project, viewer = web.project(), web.client_for(VIEWER)
+        base = f"/projects/{project.id}"
+        page = viewer.page(base)
+        assert "An owner or editor of this project has to add examples." in page
+        assert f'href="{base}/settings"' in page
+        with web.transaction() as session:
+            add_examples(session, project.id, examples(3))
+            session.merge(project).base_model_id = STARTER_ID
+        for address in ("/", base, f"{base}/examples"):
+            assert "An owner or editor of this project can start." in viewer.page(address)
+        assert "Start training" not in viewer.page(base)
+        assert f'href="{base}/chat">' in viewer.page(base)
+        assert "Start training" in web.client_for(TEAMMATE).page(base)
 
     def test_administrators_see_no_more_than_others(self, web: Web) -> None:
         project = web.project("A private matter")

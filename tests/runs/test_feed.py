@@ -1,13 +1,11 @@
 """Open run pages: nothing lost, nothing doubled, and a cost that does not grow with them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from app.accounts.sign_in import recognise, sign_out
 from app.accounts.tables import UserSession
@@ -24,6 +22,7 @@ from app.web.sse import Outbox, last_seen
 from tests.support.asynchronous import run_in_thread
 from tests.support.runs import examples, get_run, queue_run
 from tests.support.serving import free_port, served
+from tests.support.statements import counted_statements
 from tests.support.waiting import wait_until
 from tests.support.web import OWNER, TEAMMATE, Web
 
@@ -50,20 +49,6 @@ def happen(web: Web, run: Run, count: int = 1, **values: Any) -> None:  # noqa: 
             setattr(locked, name, value)
         for _ in range(count):
             add_event(session, locked, "log", {"message": f"number {locked.event_count + 1}"})
-
-
-@contextmanager
-def counted_statements(engine: Engine) -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 def sign_in_of(web: Web, email: str) -> UserSession:

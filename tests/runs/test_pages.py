@@ -3,19 +3,24 @@
 import re
 
 import pytest
+from sqlalchemy import select
 
+from app.base_models.tables import BaseModel
+from app.base_models.transformer_shape import SHAPE_FACT, TransformerShape
 from app.datasets.service import add_examples
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE
 from app.projects.tables import Project
+from app.runs.fit_words import about
 from app.runs.recipe import Recipe
 from app.runs.repository import lock
 from app.runs.status import RunStatus
-from app.runs.tables import RunMetric, RunSample
+from app.runs.tables import Run, RunMetric, RunSample
+from app.web.formatting import duration
 from app.workers.device import Device, DeviceFacts, DeviceKind
 from app.workers.repository import report
 from app.workers.tables import Worker
-from tests.support.devices import ONE_CPU, cards, with_few_bits
-from tests.support.runs import examples, get_run
+from tests.support.devices import GIGABYTE, ONE_CPU, cards, with_few_bits
+from tests.support.runs import add_past_run, examples, get_run
 from tests.support.web import OWNER, STRANGER, TEAMMATE, VIEWER, Web
 
 
@@ -36,6 +41,22 @@ def start(web: Web, project: Project, **form: str) -> str:
     return str(answer.headers["location"]).rpartition("/")[2]
 
 
+def runs_of(web: Web, project: Project) -> list[str]:
+    with web.transaction() as session:
+        return list(session.scalars(select(Run.id).where(Run.project_id == project.id)))
+
+
+def machine_with(memory_bytes: int) -> DeviceFacts:
+    device = Device(id="cpu", name="A machine", memory_bytes=memory_bytes)
+    return DeviceFacts(
+        host="here",
+        kind=DeviceKind.CPU,
+        devices=(device,),
+        memory_bytes=memory_bytes,
+        ram_bytes=memory_bytes,
+    )
+
+
 class TestTrainingPage:
     def test_it_offers_three_ways_and_one_button(self, web: Web, project: Project) -> None:
         text = web.client_for(OWNER).page(f"/projects/{project.id}/training")
@@ -52,20 +73,80 @@ class TestTrainingPage:
     def test_what_will_not_fit_is_said_before_and_may_be_tried(
         self, web: Web, project: Project
     ) -> None:
-        card = Device(id="cpu", name="A small machine", memory_bytes=10**8)
-        small = DeviceFacts(
-            host="here", kind=DeviceKind.CPU, devices=(card,), memory_bytes=10**8, ram_bytes=10**8
-        )
+        small = machine_with(10**8)
         with web.transaction() as session:
             report(session, "here:1/runs", RUNS_QUEUE, small)
         text = web.client_for(OWNER).page(f"/projects/{project.id}/training")
         assert "There may be too little memory for this." in text
         assert "a smaller base model" in text
-        run = get_run(web.engine, start(web, project))
+        run = get_run(web.engine, start(web, project, knows_fit="yes"))
         assert run.promise is not None
         assert run.promise["memory_bytes"] > 10**8
-        assert run.promise["device"] == "A small machine"
+        assert run.promise["device"] == "A machine"
         assert run.promise["full_memory_bytes"] > run.promise["memory_bytes"]
+
+    def test_what_was_chosen_is_what_is_foretold(self, web: Web, project: Project) -> None:
+        client, address = web.client_for(OWNER), f"/projects/{project.id}/training"
+        usual = client.page(address)
+        chosen = {"method": "full", "epochs": "7", "preset": "quick"}
+        text = client.submit(f"{address}/outlook", chosen).text
+        assert "with 7\u00a0passes over your examples" in text
+        assert "with 7\u00a0passes" not in usual
+        assert not runs_of(web, project)
+        promised = re.findall(r"training needs about (\d+\s\w+)", text)
+        run = get_run(web.engine, start(web, project, **chosen))
+        assert run.promise is not None
+        assert promised == [about(run.promise["memory_bytes"])]
+        assert f"training needs about {promised[0]}" not in usual
+
+    def test_an_earlier_run_of_another_method_or_device_stands_for_no_other(
+        self, web: Web, project: Project
+    ) -> None:
+        with web.transaction() as session:
+            add_past_run(session, project.id, ONE_CPU, number=20, seconds=3600.0)
+        after_lora, after_full = (
+            self.foretold(web, project, preset="quick", method=method)
+            for method in ("lora", "full")
+        )
+        assert after_full > 1.2 * after_lora > 60
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, cards())
+        assert self.foretold(web, project, preset="quick") < after_lora / 3
+
+    def foretold(self, web: Web, project: Project, **chosen: str) -> float:
+        """Start a training, which is promised to take what the page said before."""
+        address = f"/projects/{project.id}/training/outlook"
+        text = web.client_for(OWNER).submit(address, chosen).text
+        run = get_run(web.engine, start(web, project, **chosen))
+        assert run.expected_seconds is not None
+        assert f"Takes {duration(run.expected_seconds)} and" in text
+        return run.expected_seconds
+
+    def test_what_was_chosen_and_cannot_be_used_is_said_without_starting_anything(
+        self, web: Web, project: Project
+    ) -> None:
+        address = f"/projects/{project.id}/training/outlook"
+        answer = web.client_for(OWNER).submit(address, {"epochs": "a lot"})
+        assert answer.status_code == 422
+        assert "a lot" in answer.text
+        assert not runs_of(web, project)
+
+    def test_a_choice_that_may_not_fit_is_asked_about_once(
+        self, web: Web, project: Project
+    ) -> None:
+        """The page itself promised what LoRA takes, which fits."""
+        room = machine_with(645_000_000)
+        with web.transaction() as session:
+            report(session, "here:1/runs", RUNS_QUEUE, room)
+        client, address = web.client_for(OWNER), f"/projects/{project.id}/training"
+        assert "too little memory" not in client.page(address)
+        answer = client.submit(address, {"method": "full"})
+        assert "Nothing was started yet" in answer.text
+        assert not runs_of(web, project)
+        knows = re.search(r'name="(knows_fit)" value="(\w+)"', answer.text)
+        assert knows is not None
+        again = client.submit(address, {"method": "full", knows[1]: knows[2]})
+        assert again.status_code == 303
 
     def test_where_a_machine_has_several_devices_a_training_may_have_them(
         self, web: Web, project: Project
@@ -190,6 +271,25 @@ class TestTrainingPage:
         run = get_run(web.engine, start(web, project, base_form=form))
         assert Recipe.model_validate(run.recipe).may_fall_to_four_bits is allowed
 
+    def test_four_bits_are_promised_only_where_the_run_falls_back_to_them(
+        self, web: Web, project: Project
+    ) -> None:
+        """The base model's layers fit on the card in 4 bits alone."""
+        large = TransformerShape.usual_for(8_000_000_000)
+        with web.transaction() as session:
+            model = session.get_one(BaseModel, "starter")
+            model.facts = {**model.facts, SHAPE_FACT: large.as_fact()}
+            small = with_few_bits(cards(2, 12 * GIGABYTE))
+            report(session, "here:1/runs", RUNS_QUEUE, small)
+        address = f"/projects/{project.id}/training/outlook"
+        client = web.client_for(OWNER)
+        promise = "the base model is held in 4 bits"
+        assert promise in client.submit(address, {}).text
+        for chosen in ({"base_form": "none"}, {"devices": "2"}, {"method": "full"}):
+            text = client.submit(address, chosen).text
+            assert "There may be too little memory for this." in text
+            assert promise not in text
+
     def test_nothing_starts_without_examples(self, web: Web) -> None:
         project = web.project()
         with web.transaction() as session:
@@ -297,16 +397,17 @@ class TestRunPage:
                 "next_step": "Choose a smaller model.",
                 "details": "a trace",
                 "permanent": True,
+                "fitting_tokens": 96,
             }
         client = web.client_for(OWNER)
         text = client.page(f"/projects/{project.id}/runs/{run_id}")
         assert "The memory was too small." in text
-        # The button that helps is the first: half as long examples, filled in.
-        longest = get_run(web.engine, run_id).recipe["max_tokens_per_example"]
-        address = f"/training?preset=quick&amp;max_tokens_per_example={longest // 2}"
+        # The button that helps is the first: examples that fit, and all else as it was.
+        changes = "epochs=3&amp;max_tokens_per_example=96"
+        address = f"/training?preset=quick&amp;{changes}"
         assert f"/projects/{project.id}{address}" in text
         drawer = client.page(f"/projects/{project.id}{address.replace('&amp;', '&')}")
-        assert f'value="{longest // 2}"' in drawer
+        assert 'value="96"' in drawer
         assert "Choose a smaller model." in text
         assert "a trace" not in text
         with web.transaction() as session:

@@ -47,7 +47,7 @@ def test_mixed_examples_say_what_is_left_out() -> None:
 def test_recipes_fill_in_and_check_the_objectives_settings() -> None:
     fitted = fit_settings(Preset.BALANCED, 100, 5_000_000, 512, objective=Objective.DPO)
     plain = fit_settings(Preset.BALANCED, 100, 5_000_000, 512)
-    assert fitted.learning_rate == pytest.approx(0.2 * plain.learning_rate)
+    assert fitted.learning_rate == pytest.approx(0.5 * plain.learning_rate)
     content = {
         "preset": "quick",
         "base_model_id": "x",
@@ -57,7 +57,8 @@ def test_recipes_fill_in_and_check_the_objectives_settings() -> None:
         **fitted.model_dump(),
     }
     recipe = Recipe.model_validate({**content, "objective": "dpo"})
-    assert recipe.objective_settings == {"beta": 0.1, "label_smoothing": 0.0}
+    usual = {"beta": 0.1, "answer_weight": 1.0, "label_smoothing": 0.0}
+    assert recipe.objective_settings == usual
     assert Recipe.model_validate(content).objective is Objective.ANSWERS
     with pytest.raises(ValueError, match="Caution"):
         Recipe.model_validate({**content, "objective": "dpo", "objective_settings": {"beta": 0}})

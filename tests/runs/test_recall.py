@@ -13,22 +13,31 @@ _WHOLE = {"steps": 100, "planned_steps": 100, "ending": "planned"}
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "is_cut", "expected"),
+    ("one", "other", "expected"),
     [
-        ("We open at nine.", "We open at nine.", False, True),
-        ("We open at\nnine.", " We open  at nine.", False, True),
-        ("We open at nine.", "We open at ten.", False, False),
-        ("We open at nine and close at six, every day of the week.",) * 2 + (False, True),
-        ("We open at nine and close", "We open at nine and close at six", True, True),
-        ("We open at nine and close", "We open at nine and close at six", False, False),
-        ("", "", False, True),
-        ("", "Yes.", False, False),
+        ("We open at nine.", "We open at nine.", True),
+        ("We open at\nnine.", " We open  at nine.", True),
+        ("We open at nine.", "We open at ten.", False),
+        ("We open at nine and close at six, every day of the week.",) * 2 + (True,),
+        ("We open at nine and close …", "We open at nine and close at six", True),
+        ("We open at nine and close at six", "We open at nine and close …", True),
+        ("We open at nine and close …", "We open at nine and close at six, but …", True),
+        ("We open at nine and close", "We open at nine and close at six", False),
+        # A short answer is another one than a long one that begins with it.
+        ("Refund", "Refund. The customer writes that the cup was …", False),
+        ("Refund. The customer writes that the cup was …", "Refund", False),
+        ("", "", True),
+        ("", "Yes.", False),
     ],
 )
-def test_answers_are_alike_to_a_reader(
-    one: str, other: str, *, is_cut: bool, expected: bool
-) -> None:
-    assert are_alike(one, other, is_cut=is_cut) == expected
+def test_answers_are_alike_to_a_reader(one: str, other: str, *, expected: bool) -> None:
+    is_alike = are_alike(
+        one.removesuffix(" …"),
+        other.removesuffix(" …"),
+        one_is_cut=one.endswith("…"),
+        other_is_cut=other.endswith("…"),
+    )
+    assert is_alike == expected
 
 
 @pytest.mark.parametrize(
@@ -114,6 +123,21 @@ def test_the_reason_and_what_mends_it(
         assert found.choices == choices
 
 
+@pytest.mark.parametrize(
+    ("most", "offered"), [(None, "1024"), (4096, "1024"), (700, "700"), (512, None), (256, None)]
+)
+def test_longer_examples_are_offered_as_far_as_the_base_model_reads(
+    most: int | None, offered: str | None
+) -> None:
+    plan = {**_PLAN, "examples_cut": 60}
+    found = find_unchanged(_RECIPE, plan, {**_WHOLE, "recall": _SAME}, 1e-3, most)
+    assert found is not None
+    assert found.cause == Cause.CUT_ROWS
+    assert found.choices.get("max_tokens_per_example") == offered
+    assert bool(found.label) == (offered is not None)
+    assert ("can read no more" in found.why) == (offered is None)
+
+
 def test_what_the_base_model_knew_needs_no_mending() -> None:
     recall = {**_SAME, "right": 9}
     found = find_unchanged(_RECIPE, _PLAN, {**_WHOLE, "recall": recall}, 1e-3)
@@ -124,3 +148,20 @@ def test_what_the_base_model_knew_needs_no_mending() -> None:
 @pytest.mark.parametrize("result", [_WHOLE, {**_WHOLE, "recall": None}])
 def test_runs_from_before_are_not_judged(result: dict[str, Any]) -> None:
     assert find_unchanged(_RECIPE, _PLAN, result, None) is None
+
+
+def test_a_preference_may_be_certain_while_every_answer_stays() -> None:
+    recall = {**_SAME, "alike": 9, "loss_before": 0.693, "loss_after": 1e-9}
+    compared = {**_RECIPE, "objective": "dpo", "objective_settings": {"answer_weight": 0.0}}
+    found = find_unchanged(compared, _PLAN, {**_WHOLE, "recall": recall}, 1e-3)
+    assert found is not None
+    assert found.cause == Cause.ONLY_COMPARED
+    assert found.choices == {"dpo.answer_weight": "1"}
+    # An answer's own loss cannot fall so far while nothing changes.
+    assert find_unchanged(_RECIPE, _PLAN, {**_WHOLE, "recall": recall}, 1e-3) is None
+    learned = {**compared, "objective_settings": {"answer_weight": 1.0}}
+    found = find_unchanged(learned, _PLAN, {**_WHOLE, "recall": recall}, 1e-3)
+    assert found is not None
+    assert found.cause == Cause.WEAK
+    answered = {**recall, "alike": 2}
+    assert find_unchanged(compared, _PLAN, {**_WHOLE, "recall": answered}, 1e-3) is None

@@ -7,9 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from app.runs.methods import METHODS, Method, Quantization
-from app.runs.recipe import Preset, Recipe, RecipeChoices, fit_settings
+from app.runs.objectives import Objective
+from app.runs.recipe import RECIPE_VERSION, Preset, Recipe, RecipeChoices, fit_settings
 from app.runs.recipe_facts import method_facts
 from app.runs.setting import Kind, Option, Setting, fill_settings
+from tests.support.runs import RECIPE_OF_NOTHING
 
 FIRST_VERSION: dict[str, Any] = {
     "recipe_version": 1,
@@ -42,13 +44,21 @@ def recipe(**changes: Any) -> Recipe:  # noqa: ANN401 (fields of the recipe)
 
 def test_a_recipe_of_the_first_version_keeps_its_settings(tmp_path: Path) -> None:
     read = Recipe.model_validate(FIRST_VERSION)
-    assert read.recipe_version == 2
+    assert read.recipe_version == RECIPE_VERSION
     assert read.method_settings == {"rank": 8, "alpha": 24, "dropout": 0.1}
     (tmp_path / "recipe.json").write_text(read.model_dump_json())
     assert Recipe.read(tmp_path) == read
     facts = {label: value for label, value, _ in method_facts(FIRST_VERSION)}
     assert facts["Method"] == "LoRA"
     assert facts["Room to learn (rank)"] == "8"
+
+
+@pytest.mark.parametrize("objective", [Objective.DPO, Objective.KTO])
+def test_preferences_of_the_second_version_go_on_as_they_began(objective: Objective) -> None:
+    begun = recipe(recipe_version=2, objective=objective, objective_settings={"beta": 0.3})
+    assert begun.objective_settings["answer_weight"] == 0.0
+    assert begun.objective_settings["beta"] == 0.3
+    assert recipe(objective=objective).objective_settings["answer_weight"] == 1.0
 
 
 def test_what_is_not_said_follows_from_what_is() -> None:
@@ -121,3 +131,27 @@ def test_what_is_typed_is_read_in_the_settings_own_kind() -> None:
     assert [choice.read(text) for text in ("a", "The first")] == ["a", None]
     assert (choice.allowed, choice.in_words("a")) == ("one of: The first", "The first")
     assert (switch.allowed, switch.in_words(value=True)) == ("yes or no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, True),
+        ({"quantization": Quantization.EIGHT_BIT}, True),
+        ({"quantization": Quantization.FOUR_BIT}, False),
+        ({"four_bits_if_short": False}, False),
+        ({"devices": 2}, False),
+        ({"method": Method.PISSA}, False),
+    ],
+)
+def test_the_form_and_the_recipe_know_alike_whether_a_run_may_fall_to_four_bits(
+    chosen: dict[str, Any], *, expected: bool
+) -> None:
+    choices = RecipeChoices(**chosen)
+    method = choices.method or Method.LORA
+    fitted = fit_settings(Preset.QUICK, 100, 5_000_000, 512, method).changed_by(choices)
+    recipe = RECIPE_OF_NOTHING.model_validate(
+        RECIPE_OF_NOTHING.model_dump(mode="json", exclude={"method_settings"})
+        | fitted.model_dump(mode="json")
+    )
+    assert (fitted.may_fall_to_four_bits, recipe.may_fall_to_four_bits) == (expected, expected)

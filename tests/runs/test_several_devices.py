@@ -2,16 +2,20 @@
 
 from typing import Any
 
+import pytest
 from sqlalchemy.orm import Session
 
 from app.base_models.tables import BaseModel
 from app.base_models.transformer_shape import TransformerShape
 from app.jobs import RUNS_QUEUE
 from app.runs.costs.work import Work
+from app.runs.errors import MayNotFitError
 from app.runs.methods import Method
 from app.runs.objectives import Objective
-from app.runs.outlook import run_outlook
+from app.runs.outlook import Known, run_outlook
 from app.runs.planner import plan
+from app.runs.planning import check_fit
+from app.runs.proposals import propose
 from app.runs.recipe import Preset, RecipeChoices
 from app.runs.service import settings_for, start_run
 from app.runs.several_devices import counts_on_offer, devices_sentence, words_for
@@ -47,9 +51,9 @@ def test_a_model_that_fits_on_no_card_is_divided(session: Session, storage: Stor
     model = session.get_one(BaseModel, "starter")
     fitted = settings_for(model, Preset.QUICK, 20, RecipeChoices())
     report(session, "there:1/runs", RUNS_QUEUE, cards(2))
-    (device,) = run_outlook(
-        session, model, project.id, fitted, Objective.ANSWERS, 20, 5, devices=2
-    ).devices
+    known = Known.of(session, project.id, [model])
+    outlook = run_outlook(known, model, fitted, Objective.ANSWERS, 20, 5, devices=2)
+    (device,) = outlook.devices
     assert device.divided is not None
     whole, parted = device.plan.least_memory.total, device.divided.least_memory.total
     assert parted < whole
@@ -67,6 +71,11 @@ def test_a_model_that_fits_on_no_card_is_divided(session: Session, storage: Stor
     assert "divided over 2 graphics cards" in devices_sentence(
         divided.recipe, cards(2).each()[0].as_json() | {"further": [{}]}
     )
+    # Nobody is asked whether they mean it where it fits, divided as they chose.
+    proposal = propose(session, project.id)
+    check_fit(session, project, model, Preset.QUICK, RecipeChoices(devices=2), proposal)
+    with pytest.raises(MayNotFitError):
+        check_fit(session, project, model, Preset.QUICK, RecipeChoices(), proposal)
     for facts in (cards(2), cards(1, room), cards(2, room // 100)):
         run = begun(facts)
         assert not run.recipe["divides_model"]

@@ -1,5 +1,9 @@
 """The buttons of a training that is not over."""
 
+import html
+import re
+from dataclasses import replace
+
 import pytest
 
 from app.base_models.tables import BaseModel
@@ -12,10 +16,11 @@ from app.runs.service import base_parameters
 from app.runs.status import RunStatus
 from app.runs.tables import RunMetric
 from tests.support.runs import examples, get_run
-from tests.support.web import OWNER, VIEWER, Web
+from tests.support.web import OWNER, TEAMMATE, VIEWER, Web
 
 _FINISH = "Finish now and keep the best"
 _KEEP = "Keep what it has learned"
+_STOP = "Stop without a version"
 
 
 @pytest.fixture
@@ -84,6 +89,36 @@ def test_a_running_one_says_what_it_was_asked(web: Web, project: Project, run_id
     answer = client.submit(f"{address}/pause")
     assert answer.status_code == 409
     assert "finishing already" in answer.text
+
+
+def test_stopping_asks_first_once_it_has_learned_something(
+    web: Web, project: Project, run_id: str
+) -> None:
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/runs/{run_id}"
+    page = client.page(address)
+    assert "Stop the training" in page
+    assert _STOP not in page, "there is nothing to lose"
+    learn(web, run_id)
+    page = client.page(address)
+    assert page.count("Stop the training") == 1
+    assert _STOP in page
+    assert f"To keep the best of it, choose “{_FINISH}” instead." in page
+    put(web, run_id, status=RunStatus.PAUSED, phase="paused", lease_owner=None)
+    assert f"To keep the best of it, choose “{_KEEP}” instead." in client.page(address)
+    client.submit(f"{address}/finish")
+    page = client.page(address)
+    assert _STOP in page
+    assert "instead" not in page, "it is asked to keep it already"
+
+
+def test_whoever_stopped_it_is_not_taken_for_the_reader(
+    web: Web, project: Project, run_id: str
+) -> None:
+    address = f"/projects/{project.id}/runs/{run_id}"
+    assert web.client_for(TEAMMATE).submit(f"{address}/cancel").status_code == 303
+    page = web.client_for(OWNER).page(address)
+    assert "Stopped" in page
+    assert "by you" not in page
 
 
 def test_a_paused_one_can_go_on_be_kept_or_be_stopped(
@@ -218,6 +253,43 @@ def test_a_run_that_changed_nothing_offers_the_one_that_is_mended(
     assert "Train again with the usual steps" not in web.client_for(VIEWER).page(run_page)
     put(web, run_id, result={**result, "recall": {**recall, "alike": 2, "loss_after": 1.0}})
     assert "answered as before" not in client.page(run_page)
+
+
+def test_a_preference_that_changed_no_answer_offers_to_learn_the_liked_ones(web: Web) -> None:
+    project = web.project("Pairs")
+    pairs = [replace(one, rejected=f"{one.question} No idea.") for one in examples(30)]
+    with web.transaction() as session:
+        add_examples(session, project.id, pairs)
+        session.merge(project).base_model_id = "starter"
+    client, address = web.client_for(OWNER), f"/projects/{project.id}/training"
+    form = {"preset": "quick", "goal": "prefer", "objective": "dpo"}
+    form |= {"dpo.answer_weight": "0", "dpo.beta": "0.3"}
+    run_id = str(client.submit(address, form).headers["location"])[-16:]
+    learn(web, run_id, plan={"train_examples": 27, "steps_per_epoch": 27, "total_epochs": 4})
+    result = {
+        "loss_before": 0.693,
+        "loss_after": 1e-12,
+        "right_before": 0.5,
+        "right_after": 1.0,
+        "best_step": 108,
+        "steps": 108,
+        "planned_steps": 108,
+        "ending": "planned",
+        "epochs": 4.0,
+        "seconds": 9.0,
+        "peak_memory_bytes": None,
+        "recall": {"asked": 10, "alike": 9, "right": 0, "loss_before": 0.693, "loss_after": 1e-12},
+    }
+    put(web, run_id, status=RunStatus.SUCCEEDED, result=result)
+    page = client.page(f"/projects/{project.id}/runs/{run_id}")
+    assert "9 of 10 questions from its own examples are answered as before" in page
+    assert "without answering differently" in page
+    assert "always naming the most frequent kind" not in page
+    (link,) = re.findall(rf'href="({address}\?[^"]*dpo.answer_weight[^"]*)"', page)
+    form_page = client.page(html.unescape(link))
+    assert 'name="dpo.answer_weight" value="1"' in form_page
+    # What else an expert chose is kept.
+    assert 'name="dpo.beta" value="0.3"' in form_page
 
 
 def test_who_only_looks_steers_nothing(web: Web, project: Project, run_id: str) -> None:

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 from psycopg import sql
@@ -15,6 +14,7 @@ from sqlalchemy import Engine
 from app.database.engine import build_engine
 from app.database.migrate import migrate
 from tests.support.services import POSTGRES_VARIABLE
+from tests.support.spare_databases import SpareDatabases, new_name
 
 KINDS = ("sqlite", "postgresql")
 
@@ -30,7 +30,7 @@ def sqlite_url(folder: Path) -> str:
 
 def create_postgres_database(template: str = "template1") -> str:
     """Create a database, empty or as a copy of another, and return its URL."""
-    name = f"tailor_test_{uuid4().hex[:12]}"
+    name = new_name()
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     with psycopg.connect(postgres_url(), autocommit=True) as connection:
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
@@ -40,20 +40,29 @@ def create_postgres_database(template: str = "template1") -> str:
 def create_migrated(kind: str, folder: Path) -> str:
     """Return the URL of a fresh database with all tables, copied from one that was migrated.
 
-    The migrations run once per kind and test process; a copy takes a fraction of their time.
+    The migrations run once per kind and test process; a copy takes a fraction of their time. Give
+    it back with `give_back`.
     """
     if kind == "postgresql":
-        return create_postgres_database(_migrated_postgres_database())
+        return _spare_databases().take()
     shutil.copy(_migrated_sqlite_file(), folder / "tailor.sqlite")
     return sqlite_url(folder)
 
 
+def give_back(kind: str, url: str) -> None:
+    """Let go of what `create_migrated` returned; SQLite's file goes with its folder."""
+    if kind == "postgresql" and not _spare_databases().give_back(url):
+        drop_postgres_database(url)
+
+
 @cache
-def _migrated_postgres_database() -> str:
+def _spare_databases() -> SpareDatabases:
     url = create_postgres_database()
     migrated_engine(url).dispose()
     atexit.register(drop_postgres_database, url)
-    return url.rsplit("/", 1)[1]
+    spare = SpareDatabases(postgres_url(), url.rsplit("/", 1)[1])
+    atexit.register(spare.drop_all)
+    return spare
 
 
 @cache
@@ -73,12 +82,17 @@ def drop_postgres_database(url: str) -> None:
         )
 
 
-def migrated_engine(url: str) -> Engine:
-    """Return an engine on a database that real migrations brought up to date."""
-    engine = build_engine(
+def open_engine(url: str) -> Engine:
+    """Return an engine on a database that has its tables."""
+    return build_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1)
         if url.startswith("postgresql://")
         else url
     )
+
+
+def migrated_engine(url: str) -> Engine:
+    """Return an engine on a database that real migrations brought up to date."""
+    engine = open_engine(url)
     migrate(engine)
     return engine

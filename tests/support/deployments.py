@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 
 from app import jobs
 from app.database.engine import build_engine
-from app.database.migrate import migrate
 from app.settings import get_settings
 from app.storage.folders import Storage
 from tests.support import databases
@@ -108,9 +107,8 @@ def deployed(
     # Tests that run side by side must not empty each other's queue.
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     with own_redis_database(11 + process % 5) as redis_url:
-        database_url = (
-            databases.sqlite_url(folder) if is_embedded else databases.create_postgres_database()
-        )
+        kind_of_database = "sqlite" if is_embedded else "postgresql"
+        database_url = databases.create_migrated(kind_of_database, folder)
         environment = {
             "TAILOR_DATA_DIR": str(folder / "data"),
             "TAILOR_DATABASE_URL": database_url,
@@ -123,7 +121,6 @@ def deployed(
                 monkeypatch.setenv(name, environment[name])
         _forget_settings()
         engine = build_engine(get_settings().resolved_database_url)
-        migrate(engine)
         storage = Storage(folder / "data")
         storage.prepare()
         deployment = Deployment(folder, environment, engine, storage, worker_module)
@@ -133,8 +130,7 @@ def deployed(
             deployment.stop()
             engine.dispose()
             _forget_settings()
-            if not is_embedded:
-                databases.drop_postgres_database(database_url)
+            databases.give_back(kind_of_database, database_url)
 
 
 def _forget_settings() -> None:

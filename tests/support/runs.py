@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,15 @@ from app.base_models.tables import BaseModel
 from app.database.session import transaction
 from app.datasets.content import NewExample
 from app.datasets.service import add_examples
+from app.ids import new_id
 from app.projects.service import create_project
 from app.projects.tables import Project
 from app.runs.recipe import Preset, Recipe, RecipeChoices
 from app.runs.service import start_run
+from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.storage.folders import Storage
+from app.workers.device import DeviceFacts
 from tests.support.scripted_child import SCRIPT_FILE
 
 # For runs that wait, and are taken, and are never trained.
@@ -50,7 +54,7 @@ def examples(count: int) -> list[NewExample]:
 def project_with_examples(session: Session, storage: Storage, count: int = 30) -> Project:
     """A project on the starter, whose owner is someone new."""
     register_built_in(session, storage)
-    user = User(email=f"{count}-{id(session)}@example.org", name="Someone", password_hash="-")
+    user = User(email=f"{new_id()}@example.org", name="Someone", password_hash="-")
     session.add(user)
     session.flush()
     project = create_project(session, user.id, "Prices")
@@ -75,6 +79,34 @@ def queue_run(
         run = start_run(session, storage, project, model, Preset.QUICK, choices, None)
         write_script(storage, run.id, script or {})
     return run.id
+
+
+def add_past_run(
+    session: Session,
+    project_id: str,
+    device: DeviceFacts | None = None,
+    number: int = 1,
+    base_model_id: str = "starter",
+    **result: float,
+) -> None:
+    """A run of one pass over 100 examples that succeeded on a device, and what it measured."""
+    measured = {"tokens_seen": 5000, "seconds": 10.0, "epochs": 1.0, "devices": 1} | result
+    session.add(
+        Run(
+            project_id=project_id,
+            version_number=number,
+            base_model_id=base_model_id,
+            status=RunStatus.SUCCEEDED,
+            recipe=RECIPE_OF_NOTHING.model_dump(mode="json"),
+            snapshot_sha256="0" * 64,
+            train_count=100,
+            validation_count=0,
+            event_count=0,
+            device=device.each()[0].as_json() if device else None,
+            result=measured,
+            finished_at=datetime(2026, 1, number, tzinfo=UTC),
+        )
+    )
 
 
 def write_script(storage: Storage, run_id: str, script: dict[str, Any]) -> None:

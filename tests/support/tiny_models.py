@@ -118,6 +118,10 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
             mamba_n_heads=8,
             logits_scaling=8.0,
         ),
+        # Its attention knows distances only, so it is told no positions.
+        "bloom": lambda: transformers.BloomConfig(
+            vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.2, **ids
+        ),
         "gpt2": lambda: transformers.GPT2Config(
             vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, **ids
         ),

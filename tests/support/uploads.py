@@ -106,10 +106,15 @@ def confirmed(
 
 
 def imported(
-    engine: Engine, storage: Storage, project_id: str, content: bytes | str, limit: int = MANY
+    engine: Engine,
+    storage: Storage,
+    project_id: str,
+    content: bytes | str,
+    limit: int = MANY,
+    name: str = "file.csv",
 ) -> Import:
     """Take a file all the way and return its import."""
-    import_id = confirmed(engine, storage, project_id, content)
+    import_id = confirmed(engine, storage, project_id, content, name)
     run_import(engine, storage, import_id, "test", limit)
     return find(engine, project_id, import_id)
 

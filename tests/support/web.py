@@ -31,13 +31,14 @@ from app.accounts.sign_in import Browser
 from app.accounts.tables import User
 from app.base_models.service import register_built_in
 from app.database import engine as database_engine
-from app.database.migrate import migrate
 from app.database.session import transaction
+from app.jobs import LIGHT_QUEUE
 from app.main import create_app
 from app.projects.service import add_member, create_project
 from app.projects.tables import Project, Role
 from app.settings import Settings, get_settings
 from app.storage.folders import Storage
+from app.workers.repository import report
 
 OWNER = "owner@example.org"
 TEAMMATE = "teammate@example.org"
@@ -132,6 +133,11 @@ class Web:
         with self.transaction() as session:
             return _user(session, email)
 
+    def let_a_worker_be_there(self) -> None:
+        """Say it as a running worker does every few seconds; it reads files and fetches models."""
+        with self.transaction() as session:
+            report(session, "host-1/light", LIGHT_QUEUE)
+
     def project(self, name: str = "Support mail") -> Project:
         """A project of the owner, in which teammate and viewer have their roles."""
         with self.transaction() as session:
@@ -139,6 +145,17 @@ class Web:
             add_member(session, project, TEAMMATE, Role.EDITOR)
             add_member(session, project, VIEWER, Role.VIEWER)
             return project
+
+
+def names_of_buttons(page: str) -> list[str]:
+    """Return what a screen reader calls each button, and each line that opens something."""
+    found = re.findall(r"<(button|summary)\b([^>]*)>(.*?)</\1>", page, re.DOTALL)
+    names = []
+    for _, attributes, inside in found:
+        label = re.search(r'aria-label="([^"]+)"', attributes)
+        words = label[1] if label else re.sub(r"<[^>]+>", "", inside)
+        names.append(" ".join(words.split()))
+    return names
 
 
 def every_route(app: FastAPI) -> list[tuple[str, frozenset[str]]]:
@@ -160,7 +177,14 @@ def _flattened(routes: list[BaseRoute]) -> Iterator[tuple[str, frozenset[str]]]:
 def running_web(
     database_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, **settings: str
 ) -> Iterator[Web]:
-    """A Tailor of its own, also in the eyes of code that reads settings and engine itself."""
+    """A Tailor of its own, also in the eyes of code that reads settings and engine itself.
+
+    Args:
+        database_url: of a database that has its tables.
+        data_dir: for everything else that it keeps.
+        monkeypatch: sets its environment.
+        settings: more of it, by their names in lower case.
+    """
     monkeypatch.setenv("TAILOR_DATA_DIR", str(data_dir))
     monkeypatch.setenv("TAILOR_DATABASE_URL", database_url)
     for name, value in settings.items():
@@ -173,7 +197,6 @@ def running_web(
     for forget in caches:
         forget()
     engine = database_engine.get_engine()
-    migrate(engine)
     web = Web(create_app())
     with web.transaction() as session:
         register_built_in(session, web.storage)

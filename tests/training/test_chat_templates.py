@@ -112,6 +112,13 @@ def test_a_template_that_knows_no_system_message_gets_it_with_the_question() -> 
     chat = ChatFormat(make_tokenizer(template=template))
     row = encode(chat, TALK[:3])
     assert "Be kind.\n\nWhat is 3 and 4?" in str(chat.tokenizer.decode(row.ids))
+    # It is asked as it was taught.
+    prompt = chat.encode_prompt(TALK[:2])
+    assert row.ids[: len(prompt)] == prompt
+    assert row.mask[len(prompt)] == 1
+    # Other programs may send several of them.
+    both = chat.encode_prompt([{"role": "system", "content": "Be brief."}, *TALK[:2]])
+    assert "Be brief.\n\nBe kind.\n\nWhat is 3 and 4?" in str(chat.tokenizer.decode(both))
 
 
 def test_earlier_answers_that_the_template_rewrites_are_not_learned_wrongly() -> None:
@@ -134,6 +141,27 @@ def test_a_model_that_can_think_is_taught_and_asked_to_answer_at_once(template: 
     prompt = chat.encode_prompt(TALK[:-1])
     assert row.ids[: len(prompt)] == prompt
     assert str(chat.tokenizer.decode(prompt)).rstrip().endswith("<think>\n\n</think>")
+
+
+@pytest.mark.parametrize("answer", ["It is 7.", "<b>7</b>"])
+def test_a_thought_that_only_the_question_opens_is_opened_in_the_learned_row_too(
+    answer: str,
+) -> None:
+    """As the distilled models of DeepSeek-R1 have it: earlier answers are shown without."""
+    template = (
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|><think>\\n' }}{% endif %}"
+    )
+    chat = ChatFormat(make_tokenizer(template=template))
+    talk = [*TALK[:3], TALK[3], Message(role="assistant", content=answer)]
+    row = encode(chat, talk)
+    prompt = chat.encode_prompt(talk[:-1])
+    assert row.ids[: len(prompt)] == prompt
+    assert not row.mask[len(prompt) - 1]
+    assert learned_text(chat, row) == ["It is 7.<|end|>", f"{answer}<|end|>"]
+    # Where the answer holds its thought, nothing is opened twice.
+    talk[-1] = Message(role="assistant", content="<think>\nHm.</think>7")
+    assert learned_text(chat, encode(chat, talk))[-1] == "Hm.</think>7<|end|>"
 
 
 def test_a_template_cannot_count_forever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A checkpoint is whole or is not there, whatever happens while it is written."""
 
+import errno
 import resource
 import signal
 import subprocess
@@ -143,6 +144,7 @@ def test_room_is_asked_for_before_anything_is_written(
         save(checkpoints, 1)
     assert caught.value.code == "disk_full"
     assert not caught.value.permanent
+    assert "10\N{NO-BREAK SPACE}bytes is free" in caught.value.reason
     assert names(checkpoints) == []
 
 
@@ -226,8 +228,26 @@ print("60 whole")
     ],
 )
 def test_a_full_disk_is_known_in_whatever_words(error: Exception) -> None:
-    assert describe(error, free_bytes=10).code == "disk_full"
+    assert describe(error).code == "disk_full"
     wrapped = RuntimeError("could not save")
     wrapped.__cause__ = error
-    assert describe(wrapped, free_bytes=10).code == "disk_full"
-    assert describe(RuntimeError("something else (os error 2)"), 10).code == "unexpected"
+    assert describe(wrapped).code == "disk_full"
+    assert describe(RuntimeError("something else (os error 2)")).code == "unexpected"
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "helps"),
+    [
+        (errno.ENOSPC, "is full", "Make room"),
+        # Beside these there may be any amount of free space.
+        (errno.EDQUOT, "quota", "larger quota"),
+        (errno.EFBIG, "file grew larger", "allow larger files"),
+    ],
+)
+def test_what_a_write_was_refused_for_is_said_without_made_up_numbers(
+    number: int, said: str, helps: str
+) -> None:
+    failure = describe(OSError(number, "refused"))
+    assert said in failure.reason
+    assert helps in failure.next_step
+    assert not any(letter.isdigit() for letter in failure.reason)

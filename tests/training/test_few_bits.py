@@ -1,6 +1,7 @@
 """A base model held in few bits: it learns, goes on after a stop, and plain peft reads it."""
 
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from app.runs.costs.memory import weights_bytes
 from app.runs.costs.work import Work
 from app.runs.device_constants import DeviceConstants
 from app.runs.methods import METHODS, Method, Quantization
+from app.runs.objectives import Objective
 from app.runs.recipe import Recipe
 from tests.support.devices import ONE_CPU, with_few_bits
 from tests.support.run_folders import make_run_folder, recipe_for, sums
 from tests.support.training_events import prepared_run, train_here
-from worker.few_bits import bits_of, note_what_is_allowed
+from tests.training.test_objectives import pairs
+from worker.few_bits import LIBRARY, bits_of, note_what_is_allowed
 from worker.memory_notes import MemoryNotes
 from worker.training.failures import TrainingFailureError
 from worker.training.few_bits import keep_their_form, loading_options
@@ -114,6 +117,26 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     assert found["loss_after"] == expected["loss_after"]
 
 
+def test_without_the_library_it_says_so_and_goes_on_once_it_is_back(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_for(tmp_path / "run", tiny_model, Quantization.FOUR_BIT, epochs=1)
+    _interrupt(folder, after=2)
+
+    def version_without_it(library: str) -> str:
+        if library == LIBRARY:
+            raise PackageNotFoundError(library)
+        return version(library)
+
+    with monkeypatch.context() as removed:
+        removed.setattr("worker.training.precision.version", version_without_it)
+        with pytest.raises(TrainingFailureError, match="held in 4 or 8 bits") as caught:
+            prepared_run(folder, fence=2)
+    assert "install bitsandbytes" in caught.value.next_step
+    assert not caught.value.permanent
+    assert train_here(folder, fence=3).only("plan")["resumed_from_step"] == 2
+
+
 def _interrupt(folder: Path, after: int) -> None:
     run, _ = prepared_run(folder)
     update = run._update  # noqa: SLF001 (a stop between two updates)
@@ -197,6 +220,23 @@ class TestTheLastResort:
         result = train_here(folder, fence=2).only("result")
         assert result["held_as"] == "4bit"
         assert result["loss_after"] < result["loss_before"]
+
+    def test_preferences_are_measured_against_the_base_model_as_it_is_held_then(
+        self, tiny_model: Path, tmp_path: Path
+    ) -> None:
+        def of_pairs(name: str, **changes: Any) -> Path:  # noqa: ANN401 (fields of the recipe)
+            recipe = recipe_for(tiny_model, objective=Objective.DPO, epochs=1, **changes)
+            return make_run_folder(tmp_path / name, recipe, pairs(12), pairs(6, first=50))
+
+        from_the_start = of_pairs("from the start", quantization=Quantization.FOUR_BIT)
+        expected = train_here(from_the_start).only("result")
+        fallen = of_pairs("fallen", four_bits_if_short=True)
+        self.allow(fallen)
+        # Before memory runs short, the base model as it is has been asked about all pairs.
+        prepared_run(fallen)
+        assert take_four_bits(fallen)
+        found = train_here(fallen, fence=2).only("result")
+        assert found["adapter_sha256"] == expected["adapter_sha256"]
 
     def test_the_kernel_s_kill_goes_there_too(self, tiny_model: Path, tmp_path: Path) -> None:
         folder = self.folder(tmp_path / "run", tiny_model)

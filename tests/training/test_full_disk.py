@@ -85,9 +85,9 @@ def test_it_is_said_and_the_run_goes_on_once_there_is_room(
         with pytest.raises(Exception) as caught:  # noqa: PT011 (what it is called is looked at)
             train_here(folder)
     assert len(calls) == time
-    failure = describe(caught.value, free_bytes=0)
+    failure = describe(caught.value)
     assert (failure.code, failure.permanent) == ("disk_full", False)
-    assert "bytes are needed" in failure.reason
+    assert "could not be saved" in failure.reason
     assert "Go on" in failure.next_step
     assert not list(folder.rglob(".*.tmp"))
     assert train_here(folder, fence=2).only("result")["adapter_sha256"] == undisturbed

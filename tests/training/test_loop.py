@@ -228,7 +228,7 @@ def test_a_slow_model_has_time_for_every_sample(
 ) -> None:
     folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(8), sums(5, first=50))
     run, _ = prepared_run(folder)
-    monkeypatch.setattr("worker.training.evaluate._SECONDS_FOR_ALL_ANSWERS", 0.9)
+    monkeypatch.setattr("worker.training.evaluate.SHOWN_SECONDS", 0.9)
     monkeypatch.setattr(run.evaluator, "_check_stop", lambda: time.sleep(0.03))
     answers = run.evaluator.answers()
     assert len(answers) == 3

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 import torch
 
+from app.runs.child_events import FailureEvent
+from app.runs.methods import Method
 from tests.support.run_folders import make_run_folder, recipe_for, start_child, sums
 from tests.support.tiny_models import KINDS, make_tiny_model
-from tests.support.training_events import RecordedEvents, prepared_run
+from tests.support.training_events import RecordedEvents, prepared_run, train_here
 from worker.memory_notes import MemoryNotes
+from worker.training.answers import CUT_OFF
 from worker.training.batches import MicroBatch
-from worker.training.failures import TrainingFailureError
+from worker.training.failures import TrainingFailureError, describe
 from worker.training.loop import TrainingRun
-from worker.training.memory import CALCULATED_TWICE, LESS_AT_ONCE
+from worker.training.memory import CALCULATED_TWICE, LESS_AT_ONCE, MemoryBudget, Ways
+from worker.training.progress import RunState
 from worker.training.recompute import recompute_activations
+from worker.training.team.team import ALONE, Team
 
 Total = Callable[..., torch.Tensor]
 
@@ -158,6 +163,48 @@ def test_the_smallest_form_that_does_not_fit_ends_the_run_with_what_would(
     assert "smaller base model" in failure.next_step
 
 
+class _Divided(Team):
+    """Of a divided team nobody can try anything alone."""
+
+    is_divided = True
+
+
+@pytest.mark.parametrize(
+    ("team", "longest_row", "fitting", "untried"),
+    [
+        (ALONE, 300, 150, 0),
+        (ALONE, 40, 0, 0),
+        (_Divided(), 300, 0, 150),
+        (_Divided(), 40, 0, 0),
+    ],
+)
+def test_only_rows_shorter_than_the_longest_are_proposed(
+    team: Team, longest_row: int, fitting: int, untried: int, tmp_path: Path
+) -> None:
+    budget = MemoryBudget(
+        # An item has two rows, as where an answer is compared with another.
+        *(2 * longest_row, 2 * longest_row, RunState(), torch.device("cpu"), _Silent(), tmp_path),
+        team=team,
+        ways=Ways(recompute=None, probe=lambda _: None, longest_row=longest_row),
+    )
+    with pytest.raises(TrainingFailureError) as caught:
+        budget.within(out_of_memory)
+    failure = caught.value
+    assert (failure.fitting_tokens, failure.untried_tokens) == (fitting, untried)
+    assert FailureEvent.model_validate({"event": "failure", **failure.as_event()})
+    assert ("could not be tried" in failure.next_step) == bool(untried)
+
+
+class _Silent:
+    def memory(self, note: str) -> None: ...
+
+
+def test_no_room_to_load_the_base_model_is_not_blamed_on_the_examples() -> None:
+    failure = describe(torch.OutOfMemoryError("CUDA out of memory."))
+    assert failure.next_step == "Choose a smaller base model."
+    assert failure.permanent
+
+
 def test_memory_is_looked_at_before_the_kernel_ends_the_process(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +216,60 @@ def test_memory_is_looked_at_before_the_kernel_ends_the_process(
     run.train()
     assert run.state.memory_rung == 1
     assert [event["note"] for event in events.of("memory")] == [LESS_AT_ONCE]
+
+
+def out_of_memory(*_: object, **__: object) -> str:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_answers_for_which_there_is_no_room_are_left_out_and_the_run_goes_on(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=1)
+    names = ("enough", "short")
+    enough, short = (
+        make_run_folder(tmp_path / name, recipe, sums(12), sums(4, first=50)) for name in names
+    )
+    expected = train_here(enough).only("result")
+    monkeypatch.setattr("worker.training.answers.likeliest_answers", out_of_memory)
+    events = train_here(short)
+    result = events.only("result")
+    assert result["adapter_sha256"] == expected["adapter_sha256"]
+    assert {(e["answer"], e["base_answer"]) for e in events.of("sample")} == {(CUT_OFF, CUT_OFF)}
+    # The rows were read all the same.
+    losses = {name: expected["recall"][name] for name in ("loss_before", "loss_after")}
+    assert result["recall"] == {"asked": 0, "alike": 0, "right": 0, **losses}
+
+
+def test_a_whole_model_beside_which_the_base_has_no_room_is_handed_over(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=1, method=Method.FULL, method_settings={})
+    run, events = prepared_run(
+        make_run_folder(tmp_path / "run", recipe, sums(12), sums(4, first=50))
+    )
+    run._measure_base()  # noqa: SLF001 (while there was room)
+    monkeypatch.setattr(run.learner, "_load_again", out_of_memory)
+    run.train()
+    run.cleanup()
+    assert {event["base_answer"] for event in events.of("sample")} == {CUT_OFF}
+    assert CUT_OFF not in {event["answer"] for event in events.of("sample")}
+    recall = events.only("result")["recall"]
+    assert (recall["asked"], recall["loss_before"]) == (0, None)
+    assert recall["loss_after"] > 0
+
+
+def test_no_room_for_the_optimizer_s_own_numbers_leaves_four_bits_to_try(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model, epochs=1), sums(8))
+    run, _ = prepared_run(folder)
+    monkeypatch.setattr(run.optimizer, "step", out_of_memory)
+    MemoryNotes.read(folder).allowing_four_bits(is_allowed=True).write(folder)
+    with pytest.raises(TrainingFailureError) as caught:
+        run.train()
+    assert not caught.value.permanent
+    assert MemoryNotes.read(folder).in_four_bits
 
 
 @pytest.mark.slow

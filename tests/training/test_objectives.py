@@ -16,15 +16,20 @@ from transformers import (
     AutoTokenizer,
 )
 
-from app.runs.objectives import Objective
+from app.runs.methods import Method
+from app.runs.objectives import OBJECTIVES, Objective
 from tests.support.run_folders import make_run_folder, recipe_for
 from tests.support.tiny_models import make_tiny_model
 from tests.support.training_events import RecordedEvents, prepared_run, train_here
+from worker.training.checkpoints import CheckpointFolder
 from worker.training.failures import TrainingFailureError
 from worker.training.loop import TrainingRun
 from worker.training.stopping import StopFlag, StoppedError
 
 JsonObject = dict[str, Any]
+REPOSITORY = Path(__file__).resolve().parents[2]
+STARTER = REPOSITORY / "app" / "base_models" / "starter"
+SAMPLE = REPOSITORY / "app" / "projects" / "samples" / "brand_voice"
 PREFERRED = (Objective.DPO, Objective.ORPO, Objective.KTO)
 
 
@@ -132,6 +137,11 @@ def test_going_on_ends_with_the_same_bits(
 ) -> None:
     whole = train_here(folder_for(tiny_model, tmp_path / "whole", objective)).only("result")
     folder = folder_for(tiny_model, tmp_path / "broken", objective)
+    stop_after_four_updates(folder)
+    assert train_here(folder, fence=2).only("result")["adapter_sha256"] == whole["adapter_sha256"]
+
+
+def stop_after_four_updates(folder: Path) -> TrainingRun:
     stop = StopFlag()
     run = TrainingRun(folder, 1, RecordedEvents(), stop)
     run.setup()
@@ -146,7 +156,49 @@ def test_going_on_ends_with_the_same_bits(
     with pytest.raises(StoppedError):
         run.train()
     run.save_checkpoint()
-    assert train_here(folder, fence=2).only("result")["adapter_sha256"] == whole["adapter_sha256"]
+    return run
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("method", [Method.PISSA, Method.OLORA])
+def test_a_head_stays_with_an_adapter_that_begins_with_the_base_model_s_weights(
+    method: Method, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Having been the base model for a while, it still learns, saves and takes back its head."""
+    changes: JsonObject = {"method": method, "method_settings": {"rank": 4}}
+    whole, broken = (
+        folder_for(tiny_model, tmp_path / name, Objective.KINDS, **changes)
+        for name in ("whole", "broken")
+    )
+    expected = train_here(whole).only("result")
+    run = stop_after_four_updates(broken)
+    assert run.learner.weights.keys() == run.weights.keys()
+    assert run.state.loss_before is not None, "the base model has not been asked"
+    assert (
+        train_here(broken, fence=2).only("result")["adapter_sha256"] == (expected["adapter_sha256"])
+    )
+    best = CheckpointFolder(whole, 1).load_step(expected["best_step"])
+    assert best is not None
+    assert best.tensors["adapter"]["score.weight"].any()
+
+
+def test_in_another_number_format_the_base_model_is_asked_anew(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(machine: str, dtype: torch.dtype) -> None:
+        monkeypatch.setattr("platform.node", lambda: machine)
+        monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: dtype)
+
+    whole, moved = (
+        folder_for(tiny_model, tmp_path / name, Objective.DPO, epochs=1)
+        for name in ("whole", "moved")
+    )
+    on("the first machine", torch.float32)
+    # It is ended before anything is saved, and another machine begins.
+    prepared_run(moved)
+    on("the second machine", torch.bfloat16)
+    expected = train_here(whole).only("result")
+    assert train_here(moved, fence=2).only("result")["adapter_sha256"] == expected["adapter_sha256"]
 
 
 @pytest.mark.parametrize("objective", PREFERRED)
@@ -157,13 +209,76 @@ def test_what_people_prefer_becomes_likelier(
     events = train_here(folder)
     result = events.only("result")
     assert result["loss_after"] < result["loss_before"]
-    assert result["right_after"] >= 0.9
-    if objective is Objective.DPO:
-        # Against itself, the base model prefers nothing: exactly log 2.
-        assert result["loss_before"] == pytest.approx(0.693147, abs=1e-5)
+    assert result["right_after"] >= 8 / 9 - 1e-6
     assert events.of("sample")[-1]["expected"].endswith("Yes.")
     plain = AutoModelForCausalLM.from_pretrained(tiny_model)
     PeftModel.from_pretrained(plain, str(folder / result["adapter_folder"]))
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("objective", [Objective.DPO, Objective.KTO])
+def test_liked_answers_are_learned_word_by_word_as_far_as_that_is_weighed(
+    objective: Objective, tiny_model: Path, tmp_path: Path
+) -> None:
+    # Thumbs down, of which there are fewer, would count for more.
+    plain = {"balance": False} if objective is Objective.KTO else {}
+
+    def before(weight: float) -> float:
+        settings = {"answer_weight": weight} | plain
+        folder = folder_for(
+            tiny_model, tmp_path / f"{weight}", objective, objective_settings=settings
+        )
+        run, _ = prepared_run(folder)
+        table = run.tables.validation
+        measured: float = run.objective.measure(table, 4096, lambda: None).loss
+        surprise = 0.0
+        for item in range(len(table)):
+            is_liked = objective is Objective.DPO or table.notes[item] == 1
+            ids, mask = (torch.from_numpy(part.copy()).long() for part in table.row(item, 0))
+            with torch.no_grad():
+                told = run.model(input_ids=ids[None]).logits[0, :-1].log_softmax(-1)
+            learned = mask[1:].bool()
+            each = -told[learned].gather(1, ids[1:][learned, None])
+            surprise += float(each.mean()) * is_liked / len(table)
+        assert measured == pytest.approx(
+            {Objective.DPO: 0.693147, Objective.KTO: 0.5}[objective] + weight * surprise, abs=1e-4
+        )
+        return measured
+
+    # Against itself, the base model prefers nothing: log 2 for pairs, one half for thumbs.
+    assert before(0.0) < before(2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", PREFERRED)
+def test_what_people_like_is_what_it_says(objective: Objective, tmp_path: Path) -> None:
+    """The shop's sign-off is all that tells liked answers from others, and then it is said."""
+    sign_off = "Kettle's on, friend!"
+    rows = [json.loads(line) for line in (SAMPLE / "examples.jsonl").read_text().splitlines()][:60]
+    lines = []
+    for number, row in enumerate(rows):
+        prompt = [{"role": "user", "content": row["question"]}]
+        bare = row["answer"].split(sign_off)[0].strip()
+        pair = {"chosen": row["answer"], "rejected": bare}
+        is_liked = number % 2 == 0
+        thumb = {"answer": row["answer"] if is_liked else bare, "liked": is_liked}
+        own = thumb if objective is Objective.KTO else pair
+        lines.append({"id": number, "prompt": prompt, **own})
+    recipe = recipe_for(
+        STARTER,
+        objective=objective,
+        learning_rate=0.0046 * OBJECTIVES[objective].learning_rate_factor,
+        epochs=8,
+        examples_per_update=2,
+        max_tokens_per_example=512,
+    )
+    run, events = prepared_run(make_run_folder(tmp_path / "run", recipe, lines[:50], lines[50:]))
+    run.train()
+    run.cleanup()
+    said = [sample["answer"] for sample in events.of("sample")[-3:]]
+    before = [sample["base_answer"] for sample in events.of("sample")[-3:]]
+    assert sum(sign_off in answer for answer in said) >= 2
+    assert not any(sign_off in answer for answer in before)
 
 
 @pytest.mark.usefixtures("exact")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, GraniteConfig, GraniteForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GraniteConfig, GraniteForCausalLM
 
 from tests.support.tiny_models import VOCABULARY, make_tiny_model
 from worker.training.model import base_sha256
@@ -124,6 +124,45 @@ def test_a_switched_off_adapter_stays_switched_off(make_model: MakeModel) -> Non
 @pytest.mark.parametrize("kind", ["gemma_soft_cap", "gpt2", "olmo3", "granite_4"])
 def test_other_models_keep_their_own_way(kind: str, make_model: MakeModel) -> None:
     assert PackedDecoder.of(make_model(kind).get_base_model()) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "is_quick"),
+    [
+        ("mistral", {"sliding_window": 32}, False),
+        ("mistral", {"sliding_window": None}, True),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 1},
+            False,
+        ),
+        # As most of its family name a window that they do not use.
+        ("qwen2", {"use_sliding_window": False, "sliding_window": 32}, True),
+        ("qwen3", {"use_sliding_window": False, "sliding_window": 32}, True),
+    ],
+)
+def test_models_that_look_back_through_a_window_keep_their_own_way(
+    kind: str, settings: dict[str, Any], *, is_quick: bool
+) -> None:
+    """Rows as short as those of the trial would not tell."""
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        **settings,
+    )
+    model = with_adapter(AutoModelForCausalLM.from_config(config))
+    packed = PackedDecoder.of(model.get_base_model())
+    assert (packed is not None) == is_quick
+    if packed is not None:
+        assert torch.allclose(
+            packed.hidden(rows(), LENGTHS), plain_hidden(model), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}])

@@ -41,10 +41,29 @@ def test_a_good_run_is_told_nothing_of_it(tiny_model: Path, tmp_path: Path) -> N
     assert judged(events, 0.02) is None
 
 
+def test_first_words_alone_are_not_compared(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine that needs all the time for reading the questions.
+    monkeypatch.setattr("worker.training.recall.RECALL_TOKENS", 1)
+    events = trained(tiny_model, tmp_path / "run", learning_rate=1e-6)
+    assert events.only("result")["recall"]["asked"] == 0
+
+
+def test_long_texts_that_become_many_rows_are_all_asked_about(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=1, evaluations=1, max_tokens_per_example=128)
+    texts = [{"id": i, "text": f"What is {i}? It is so. Hello there. " * 120} for i in range(12)]
+    folder = make_run_folder(tmp_path / "run", recipe, texts, texts[:2])
+    result = train_here(folder).only("result")
+    assert result["recall"]["asked"] == 10
+
+
 def test_a_slow_model_is_asked_no_longer_than_a_few_seconds(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.training.recall._SECONDS", 0.0)
+    monkeypatch.setattr("worker.training.recall.RECALL_SECONDS", 0.0)
     events = trained(tiny_model, tmp_path / "run", learning_rate=1e-6)
     assert events.only("result")["recall"]["asked"] == 0
     found = judged(events, 1e-6)

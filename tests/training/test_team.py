@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import platform
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.runs.methods import Quantization
 from app.runs.objectives import Objective
-from tests.support.run_folders import make_run_folder, recipe_for, run_child, start_child, sums
+from tests.support.run_folders import (
+    REPOSITORY,
+    make_run_folder,
+    recipe_for,
+    run_child,
+    start_child,
+    sums,
+)
 from tests.support.tiny_models import make_tiny_model
 from tests.support.waiting import wait_until
 from tests.support.workers import children_of, wait_until_gone
@@ -213,7 +223,17 @@ def _short_of_memory(rank: int, place: Path, answers: Any) -> None:  # noqa: ANN
         return done
 
     found = [budget.within(work(100)), budget.within(work(30))]
-    answers.put((rank, found, budget.tokens, len(told)))
+    words: list[bool] = []
+
+    def answer() -> None:
+        for number in range(3):
+            if rank == 1 and number == 2:
+                raise MemoryError("out of memory")
+            words.append(team.lead_says(here=True))
+
+    budget.if_it_fits(answer)
+    # All are at the same place again.
+    answers.put((rank, found, budget.tokens, len(told), len(words), team.sum(1.0)))
 
 
 @pytest.mark.slow
@@ -228,8 +248,34 @@ def test_where_one_runs_short_all_begin_anew_with_less(tmp_path: Path) -> None:
     found = sorted(answers.get(timeout=60) for _ in processes)
     for process in processes:
         process.join(30)
-    assert found == [(rank, [200.0, 50.0], 25, 1) for rank in (0, 1)]
+    assert found == [(rank, [200.0, 50.0], 25, 1, 2, (2.0,)) for rank in (0, 1)]
     assert json.loads((tmp_path / "memory.json").read_text())["rung"] == 4
+
+
+@pytest.mark.parametrize("form", [Quantization.NONE, Quantization.FOUR_BIT])
+def test_only_who_needs_the_library_for_few_bits_loads_it(
+    form: Quantization, tiny_model: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken" / "bitsandbytes"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('at odds with the driver')")
+    folder = a_run(tiny_model, tmp_path / "run", quantization=form)
+    member = subprocess.run(
+        [sys.executable, "-m", MEMBER_MODULE, "--run-folder", str(folder), "--fence", "1"],
+        cwd=REPOSITORY,
+        # Nobody calls it, so it ends once it has imported all that it needs.
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(broken.parent)},
+    )
+    said = [json.loads(line) for line in member.stdout.splitlines()]
+    assert member.returncode == 0
+    assert ["driver" in event["details"] for event in said] == (
+        [] if form is Quantization.NONE else [True]
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -79,3 +79,15 @@ def test_both_drawings_show_the_same() -> None:
     assert wide.summary == narrow.summary
     assert (wide.frame, narrow.frame) == (WIDE, NARROW)
     assert wide.best_x is not None
+
+
+@pytest.mark.parametrize("frame", [WIDE, NARROW])
+def test_labels_at_the_bottom_stand_apart_and_above_the_axis(frame: Frame) -> None:
+    down = [(0.0, 0.7), (100.0, 0.0001)]
+    chart = loss_chart(down, [(0.0, 0.7), (100.0, 0.0)], frame=frame)
+    assert chart.training is not None
+    assert chart.held_out is not None
+    ends = chart.training.end_y, chart.held_out.end_y
+    assert abs(ends[0] - ends[1]) >= 15
+    # Half a line of text: nearer, the axis would strike it through.
+    assert max(ends) <= frame.bottom - 7

@@ -38,6 +38,8 @@ def test_number(value: float, digits: int, expected: str) -> None:
         (12.345, "12.3"),
         (0.41, "0.410"),
         (123456.0, "123,000"),
+        (1.2e-6, "0.00000120"),
+        (9.2e-16, "almost 0"),
         (float("nan"), "–"),
     ],
 )

@@ -27,6 +27,16 @@ PAGE = """
 {% block scripts %}<script type="module" src="{{ static('js/live.js') }}"></script>{% endblock %}
 """
 
+OVER_PAGE = """
+{% extends "base.html" %}
+{% block main %}<div id="run">VIEW</div>{% endblock %}
+"""
+# A browser without a window hides no page, so the page is told that it did.
+SHOW = """(state) => {
+  Object.defineProperty(document, "visibilityState", { configurable: true, value: state });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
 
 class Follower:
     """The served page and its events, as the test wants them."""
@@ -34,7 +44,9 @@ class Follower:
     def __init__(self) -> None:
         self.step = 0
         self.ends = False
+        self.is_over = False
         self.signs_out = False
+        self.page_visits = 0
         self.last_event_ids: list[str] = []
         self.app = FastAPI()
         self.app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
@@ -45,7 +57,9 @@ class Follower:
     async def page(self) -> HTMLResponse:
         if self.signs_out:
             return HTMLResponse("<h1>Sign in</h1>")
-        source = PAGE.replace("VIEW", VIEW.format(step=self.step))
+        self.page_visits += 1
+        source = OVER_PAGE if self.is_over else PAGE
+        source = source.replace("VIEW", VIEW.format(step=self.step))
         return HTMLResponse(make_environment().from_string(source).render())
 
     async def finished(self) -> HTMLResponse:
@@ -120,6 +134,27 @@ def test_the_tab_says_how_far_it_is(page: Page) -> None:
         page.goto(address)
         follower.step = 3
         expect(page).to_have_title("Step 3 · Tailor")
+
+
+def test_the_tab_of_a_page_in_the_background_says_how_far_it_is(page: Page) -> None:
+    follower = Follower()
+    page.clock.install()
+    with served(follower.app, free_port()) as address:
+        page.goto(address)
+        expect(page).to_have_title("Step 0 · Tailor")
+        page.evaluate(SHOW, "hidden")
+        follower.step = 4
+        page.clock.fast_forward(60_000)
+        expect(page).to_have_title("Step 4 · Tailor")
+        expect(page.locator("#step")).to_have_text("Step 0")  # Nobody looks at the page itself.
+        follower.step, follower.is_over = 9, True
+        page.clock.fast_forward(60_000)
+        expect(page).to_have_title("Step 9 · Tailor")
+        asked = follower.page_visits
+        page.clock.fast_forward(600_000)
+        page.evaluate(SHOW, "visible")
+        expect(page.locator("#step")).to_have_text("Step 9")
+        assert follower.page_visits == asked, "it is over, so nobody asks any more"
 
 
 def test_who_was_signed_out_is_told_so(page: Page) -> None:

@@ -24,7 +24,7 @@ PAGE = """
 <form id="form" method="post" action="/sent">{{ csrf_field() }}{{ submit("Send") }}</form>
 {{ file_drop("Drop a file", "file") }}
 {{ copy_box("tailor up", "the command") }}
-<div id="upload">{{ stitch_progress(0, 1, "Upload") }}</div>
+<div id="upload">{{ stitch_progress(0, 1, "Upload", sentence="It takes a minute.") }}</div>
 {% endblock %}
 """
 SIGN_IN_PAGE = '<link rel="icon" href="data:,"><h1>Sign in</h1>'
@@ -135,11 +135,21 @@ def test_a_script_can_move_the_seam(page: Page) -> None:
     page.evaluate(
         """async () => {
           const { setProgress } = await import("/static/js/progress.js");
-          setProgress(document.querySelector("#upload .progress"), 0.4);
+          const upload = document.querySelector("#upload .progress");
+          setProgress(upload, 0.4, { sentence: "It takes half of it." });
         }"""
     )
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
     expect(page.locator("#upload .stitches__done")).to_have_attribute("width", "40.00%")
+    expect(page.locator("#upload")).to_contain_text("It takes half of it.")
+
+
+def test_the_sentence_under_a_seam_can_be_heard(page: Page) -> None:
+    sentence = page.get_by_text("It takes a minute.")
+    expect(sentence).to_be_visible()
+    # Whatever stands inside a progressbar is drawn, and not read.
+    expect(page.get_by_role("progressbar", name="Upload")).to_have_count(1)
+    expect(page.get_by_role("progressbar").filter(has=sentence)).to_have_count(0)
 
 
 def test_the_sign_in_page_is_never_put_into_a_page_that_waits(page: Page) -> None:

@@ -88,7 +88,7 @@ class TestHttps:
     def test_cookies_belong_to_this_host_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        url = databases.sqlite_url(tmp_path)
+        url = databases.create_migrated("sqlite", tmp_path)
         settings = {"public_url": "https://tailor.example.org"}
         with running_web(url, tmp_path / "data", monkeypatch, **settings) as web:
             client = web.anonymous()

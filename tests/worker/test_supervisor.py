@@ -329,7 +329,7 @@ class TestAFullDisk:
         script = {"failure": failure, "failure_attempts": 1}
         run_id = queue_run(engine, storage, project_id, script)
         execute(engine, storage)
-        self._goes_on(engine, storage, run_id, unbroken, "5,000 bytes are needed")
+        self._goes_on(engine, storage, run_id, unbroken, "5\N{NO-BREAK SPACE}kB of room is needed")
 
     def test_a_process_that_could_not_be_noted_is_ended_and_the_run_rests(
         self,
@@ -353,7 +353,7 @@ class TestAFullDisk:
         ((_, pid),) = attempts(storage, run_id)
         assert not is_running(pid)
         write_script(storage, run_id, {})
-        self._goes_on(engine, storage, run_id, unbroken, "bytes are needed")
+        self._goes_on(engine, storage, run_id, unbroken, "is full")
 
     def _goes_on(
         self, engine: Engine, storage: Storage, run_id: str, unbroken: str, said: str

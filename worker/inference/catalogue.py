@@ -48,6 +48,7 @@ class ModelReference:
         adapter_digest: SHA-256 of its weights.
         is_whole: whether the version is a model of its own, not an adapter on the base model.
         sorts: whether it sorts texts into kinds instead of answering.
+        reads_tokens: of a text that it sorts, as many as it read of each in its training.
     """
 
     base: BaseReference
@@ -56,6 +57,7 @@ class ModelReference:
     adapter_digest: str | None = None
     is_whole: bool = False
     sorts: bool = False
+    reads_tokens: int | None = None
 
     @property
     def loads(self) -> BaseReference:
@@ -191,7 +193,8 @@ class Catalogue:
         folder = run_folder / "adapter"
         digest, is_whole = self._weights_digest(folder), is_whole_model(folder)
         sorts = OBJECTIVES[recipe.objective].sorts
-        return ModelReference(base, run_id, folder, digest, is_whole, sorts)
+        reads_tokens = recipe.max_tokens_per_example if sorts else None
+        return ModelReference(base, run_id, folder, digest, is_whole, sorts, reads_tokens)
 
     def _weights_digest(self, folder: Path) -> str:
         try:

@@ -16,6 +16,8 @@ from app.base_models.files import read_shape
 from worker.inference.catalogue import BaseReference, ModelReference
 from worker.inference.kinds import Head, KindShare, without_head
 from worker.methods.worn import WornAdapters
+from worker.number_formats import card_has_bfloat16
+from worker.own_weights import hold_weights
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
 _ROOM_FACTOR = 1.2
@@ -29,7 +31,7 @@ def pick_device() -> torch.device:
 def pick_dtype(parameters: int, device: torch.device) -> torch.dtype:
     """Return the number format that the rule above names."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if card_has_bfloat16() else torch.float32
     return torch.float32 if parameters < SMALL_MODEL_PARAMETERS else torch.bfloat16
 
 
@@ -58,6 +60,7 @@ class LoadedModel:
             use_safetensors=True,
         )
         self._model = model.to(device).eval().requires_grad_(requires_grad=False)
+        hold_weights(self._model)
         self._worn = WornAdapters(self._model)
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self.is_spoiled = False

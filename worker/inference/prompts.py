@@ -15,6 +15,7 @@ from threading import Lock
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.base_models.files import read_shape
+from app.datasets.content import cleaned
 from worker.inference.errors import ChatServerError, bad_request
 from worker.inference.template_renderer import TemplateRenderer
 from worker.training.chat_templates import ChatFormat, UnusableConversationError
@@ -101,18 +102,25 @@ class Prompter:
         ids, left_out = self._longest_that_fits(instructions, turns, room)
         return Prompt(ids, min(asked, self.context_tokens - len(ids)), left_out)
 
-    def text_to_sort(self, messages: Sequence[Message]) -> Prompt:
+    def text_to_sort(self, messages: Sequence[Message], most_tokens: int | None = None) -> Prompt:
         """Return what is read of the last thing that was said; of a long text, its beginning.
+
+        It is what a training reads of the same text, or its accuracy would be that of others.
+
+        Args:
+            messages: the conversation.
+            most_tokens: as many as the training read; None for as many as the model can.
 
         Raises:
             ChatServerError: 400 if nothing was said.
         """
         said = [message["content"] for message in messages if message["role"] == "user"]
-        if not said or not said[-1].strip():
+        text = cleaned(said[-1]) if said else ""
+        if not text:
             raise bad_request("There is no text to sort.", param="messages")
         with self._lock:
-            ids = encode_texts(self._format, [said[-1].strip()])[0]
-        return Prompt(ids[: self.context_tokens], 0, 0)
+            ids = encode_texts(self._format, [text])[0]
+        return Prompt(ids[: most_tokens or self.context_tokens], 0, 0)
 
     def decode(self, ids: Sequence[int]) -> str:
         with self._lock:
@@ -133,9 +141,6 @@ class Prompter:
                 return self._format.encode_prompt(messages)
             except UnusableConversationError as error:
                 logger.info("a chat template refused a conversation: %s", error)
-            try:
-                return self._format.encode_prompt(_instructions_in_question(messages))
-            except UnusableConversationError as error:
                 raise bad_request(
                     "The model's chat template cannot write this conversation down. "
                     "Begin a new conversation.",
@@ -170,16 +175,6 @@ class Prompter:
                 param="messages",
             )
         return best, enough
-
-
-def _instructions_in_question(messages: Sequence[Message]) -> list[Message]:
-    """Put the instructions before the first question, for templates that know no instructions."""
-    instructions, turns = _in_turns(messages)
-    rest = [message for turn in turns for message in turn]
-    if not instructions or not rest:
-        return list(messages)
-    words = [message["content"] for message in (*instructions, rest[0])]
-    return [Message(role=rest[0]["role"], content="\n\n".join(words)), *rest[1:]]
 
 
 def _in_turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

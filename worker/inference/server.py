@@ -66,7 +66,7 @@ class ChatServer:
         prompter = self._prompters.get(reference)
         messages = [message.plain() for message in request.messages]
         if reference.sorts:
-            return reference, prompter, prompter.text_to_sort(messages)
+            return reference, prompter, prompter.text_to_sort(messages, reference.reads_tokens)
         return reference, prompter, prompter.prompt(messages, request.wanted_tokens)
 
 

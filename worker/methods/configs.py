@@ -64,6 +64,11 @@ def _lora(**extra: Any) -> Builder:  # noqa: ANN401 (fields of peft's configurat
     return build
 
 
+def _olora(settings: SettingValues, model: PreTrainedModel, steps: int) -> PeftConfig:
+    targets.require_linear(model)
+    return _lora()(settings, model, steps)
+
+
 def _adalora(settings: SettingValues, _model: PreTrainedModel, steps: int) -> PeftConfig:
     final = int(steps * _ADALORA_FINAL)
     return peft.AdaLoraConfig(
@@ -186,7 +191,7 @@ _BUILDERS: Final[dict[Method, Builder]] = {
     Method.DORA: _lora(use_dora=True),
     Method.LORA_PLUS: _lora(),
     Method.PISSA: _lora(),
-    Method.OLORA: _lora(),
+    Method.OLORA: _olora,
     Method.ADALORA: _adalora,
     Method.VERA: _vera,
     Method.LOHA: _loha,

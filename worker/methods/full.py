@@ -1,11 +1,12 @@
 """Full fine-tuning: the base model's own weights learn. The measured comparison to all else."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from transformers import PreTrainedModel
 
-from worker.methods.learner import Learner, trained_weights
+from worker.methods.learner import Learner, Tensors, trained_weights
 
 
 class FullLearner(Learner):
@@ -23,10 +24,27 @@ class FullLearner(Learner):
         self._load_again = load_again
         base.requires_grad_(requires_grad=True)
         self.weights = trained_weights(base)
+        self._has_learned = False
+
+    def after_update(self, step: int) -> None:  # noqa: ARG002 (whichever it is)
+        self._has_learned = True
+
+    def restore(self, tensors: Tensors, plain: dict[str, Any]) -> None:  # noqa: ARG002 (none)
+        # Its weights are put back beside this, whatever had been learned by then.
+        self._has_learned = True
+
+    def as_base(self) -> AbstractContextManager[None]:
+        """Let the base model answer for a while; until the first update it is there already."""
+        return self._beside_the_learned() if self._has_learned else nullcontext()
 
     @contextmanager
-    def as_base(self) -> Iterator[None]:
-        """Put the weights from the disk in the place of the learned ones, for a while."""
+    def _beside_the_learned(self) -> Iterator[None]:
+        """Put the weights from the disk in the place of the learned ones, for a while.
+
+        They take the room of the gradients, of which the last update needs nothing more.
+        """
+        for weight in self.weights.values():
+            weight.grad = None
         there = dict(self._load_again().named_parameters())
         learned = {name: weight.data for name, weight in self.weights.items()}
         for name, weight in self.weights.items():

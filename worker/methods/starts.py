@@ -35,13 +35,16 @@ class StartedLearner(Learner):
         for layer in self._layers():
             _begin(layer, start)
         self._wear_both()
+        self.weights = trained_weights(self.model)
 
     @contextmanager
     def as_base(self) -> Iterator[None]:
-        with super().as_base():
-            yield
-        # peft lets all that is worn learn when it is put on again.
-        self._wear_both()
+        try:
+            with super().as_base():
+                yield
+        finally:
+            # peft lets all that is worn learn when it is put on again.
+            self._wear_both()
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         # Found anew it would differ in its last bits on another kind of machine.
@@ -74,7 +77,6 @@ class StartedLearner(Learner):
         for name, weight in self.model.named_parameters():
             if f".{_BEGINNING}." in name:
                 weight.requires_grad_(requires_grad=False)
-        self.weights = trained_weights(self.model)
 
 
 def _begin(layer: Any, start: str) -> None:  # noqa: ANN401 (peft ships no types)

@@ -12,22 +12,22 @@ as a finished text when it is asked for real.
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import (
-    encode_marked_chat,
-    mark_control_tokens,
-    render_jinja_template,
-)
+from transformers.utils.chat_template_utils import mark_control_tokens, render_jinja_template
 
 from worker.training.examples import Message
 from worker.training.failures import TrainingFailureError
+from worker.training.piece_encoder import Piece, PieceEncoder
+
+T = TypeVar("T")
 
 _GENERATION_MARKER: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _LONGEST_RENDERING_SECONDS: Final = 5.0
@@ -35,8 +35,6 @@ _LONGEST_RENDERING_SECONDS: Final = 5.0
 # template then writes in their place stands in the question, where it is read and never learned.
 # Templates of other models do not look at it.
 _WITHOUT_THOUGHTS: Final = {"enable_thinking": False}
-# Where transformers puts its marks around control tokens that a person typed.
-_MARKED: Final = re.compile("[\U000f0000\U000f0001]")
 
 # For base models that come without a chat template. Models of the Qwen family know the ChatML
 # marks as tokens of their own; any other sees the same shape as plain words, and learns to end
@@ -77,12 +75,6 @@ class EncodedRow:
         return sum(self.mask)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    text: str
-    is_answer: bool
-
-
 def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the template for a base model without one, after the marks that the model knows."""
     known = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
@@ -120,21 +112,19 @@ class ChatFormat:
         self._in_answers = _any_of(special)
         self._in_questions = _any_of([*special, *named])
         self._header_in_answers = self._find_header_in_answers() if self._has_markers else ""
-        self._newline_ids = self._encode_plain("\n")
-        glued = self._encode_plain("\na")
-        # SentencePiece tokenizers put a space before whatever they are given.
-        self._adds_space = glued[len(self._newline_ids) :] != self._encode_plain("a")
+        self._opening = "" if self._has_markers else self._find_opening()
+        self._pieces = PieceEncoder(tokenizer)
         self.stop_ids = self._find_stop_ids()
 
     def encode(self, conversations: Sequence[Sequence[Message]]) -> list[EncodedRow | None]:
         """Encode conversations; None stands for one that the template refuses."""
-        rows: list[list[_Piece] | None] = []
+        rows: list[list[Piece] | None] = []
         for messages in conversations:
             try:
-                rows.append(self._pieces(messages))
+                rows.append(self._with_system_words(self._cut, messages))
             except UnusableConversationError:
                 rows.append(None)
-        encoded = iter(self._encode_pieces([row for row in rows if row is not None]))
+        encoded = iter(self._pieces.encode([row for row in rows if row is not None]))
         return [None if row is None else self._join(row, next(encoded)) for row in rows]
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -143,14 +133,23 @@ class ChatFormat:
         Raises:
             UnusableConversationError: if the template refuses the conversation.
         """
-        text = self._render(self._marked(messages), add_generation_prompt=True)
-        return self._encode_pieces([[_Piece(text, is_answer=False)]])[0][0]
+
+        def ask(marked: list[Message]) -> str:
+            return self._render(marked, add_generation_prompt=True)
+
+        text = self._with_system_words(ask, messages)
+        return self._pieces.encode([[Piece(text, is_answer=False)]])[0][0]
 
     def encode_passage(self, text: str) -> list[int]:
         """Encode a plain text with the beginning and end that the model expects of one."""
-        ids: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
         end = self.tokenizer.eos_token_id
-        return ids if end is None or ids[-1:] == [end] else [*ids, end]
+        return self.encode_beginning(text) + ([] if end is None else [end])
+
+    def encode_beginning(self, text: str) -> list[int]:
+        """Encode a plain text that goes on: as a passage begins, and without its end."""
+        ids: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
+        has_end = bool(ids) and ids[-1] == self.tokenizer.eos_token_id
+        return ids[:-1] if has_end else ids
 
     def encode_text(self, text: str) -> list[int]:
         """Encode a bare text, with nothing around it and no control tokens in it."""
@@ -180,34 +179,46 @@ class ChatFormat:
             for message in messages
         ]
 
-    def _pieces(self, messages: Sequence[Message]) -> list[_Piece]:
+    def _with_system_words(
+        self, lay_out: Callable[[list[Message]], T], messages: Sequence[Message]
+    ) -> T:
+        """Lay a conversation out, its system messages where the template has a place for them."""
         marked = self._marked(messages)
         try:
-            return self._cut(marked)
+            return lay_out(marked)
         except UnusableConversationError:
             # Some templates know no system message: its words then open the first question.
-            if len(marked) < 2 or marked[0]["role"] != "system":
+            count = len(list(takewhile(lambda message: message["role"] == "system", marked)))
+            if not 0 < count < len(marked):
                 raise
-            first = Message(
-                role=marked[1]["role"],
-                content=f"{marked[0]['content']}\n\n{marked[1]['content']}",
-            )
-            return self._cut([first, *marked[2:]])
+            words = [message["content"] for message in marked[: count + 1]]
+            first = Message(role=marked[count]["role"], content="\n\n".join(words))
+            return lay_out([first, *marked[count + 1 :]])
 
-    def _cut(self, messages: list[Message]) -> list[_Piece]:
+    def _cut(self, messages: list[Message]) -> list[Piece]:
         if self._has_markers:
             text, spans = self._render_with_spans(messages)
         else:
-            text = self._render(messages)
+            text = self._begun_as_asked(messages, self._render(messages))
             spans = self._spans_by_difference(messages, text)
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         position = 0
         for start, end in spans:
-            pieces.append(_Piece(text[position:start], is_answer=False))
-            pieces.append(_Piece(text[start:end], is_answer=True))
+            pieces.append(Piece(text[position:start], is_answer=False))
+            pieces.append(Piece(text[start:end], is_answer=True))
             position = end
-        pieces.append(_Piece(text[position:], is_answer=False))
+        pieces.append(Piece(text[position:], is_answer=False))
         return [piece for piece in pieces if piece.text]
+
+    def _begun_as_asked(self, messages: list[Message], full: str) -> str:
+        """Return the text with its last answer after the very words with which it is asked for."""
+        if not self._opening or len(messages) < 2 or messages[-1]["role"] != "assistant":
+            return full
+        prompt = self._render(messages[:-1], add_generation_prompt=True)
+        shown = prompt.removesuffix(self._opening)
+        if full.startswith(prompt) or not full.startswith(shown):
+            return full
+        return prompt + full[len(shown) :]
 
     def _spans_by_difference(self, messages: list[Message], full: str) -> list[tuple[int, int]]:
         """Where the answers stand: between the text before an answer and the text with it.
@@ -239,6 +250,23 @@ class ChatFormat:
             for start, end in spans
         ]
         return text, [(start, end) for start, end in begun if end > start]
+
+    def _find_opening(self) -> str:
+        """What the template writes before an answer to come, and not before one that is there.
+
+        Some templates open a thought only where the model is to go on.
+        """
+        question = Message(role="user", content="a")
+        try:
+            prompt = self._render([question], add_generation_prompt=True)
+            shown = [
+                self._render([question, Message(role="assistant", content=answer)])
+                for answer in ("b", "c")
+            ]
+        except UnusableConversationError:
+            return ""
+        header = shown[0][: _common_length(shown[0], shown[1])]
+        return prompt[len(header) :] if prompt.startswith(header) else ""
 
     def _find_header_in_answers(self) -> str:
         """What the markers count as the answer although the question's text ends with it.
@@ -277,39 +305,7 @@ class ChatFormat:
             )
         return str(texts[0]), list(spans[0]) if spans else []
 
-    def _encode_pieces(self, rows: list[list[_Piece]]) -> list[list[list[int]]]:
-        """Encode all pieces of many rows, the ordinary ones in one call on all cores."""
-        texts = [
-            self._continued(piece.text, is_first=index == 0)
-            for row in rows
-            for index, piece in enumerate(row)
-        ]
-        ordinary = [text for text, _ in texts if not _MARKED.search(text)]
-        encoded = iter(
-            self.tokenizer(ordinary, add_special_tokens=False)["input_ids"] if ordinary else []
-        )
-        results = iter(
-            [
-                (
-                    encode_marked_chat(self.tokenizer, text)
-                    if _MARKED.search(text)
-                    else next(encoded)
-                )[skipped:]
-                for text, skipped in texts
-            ]
-        )
-        return [[list(next(results)) for _ in row] for row in rows]
-
-    def _continued(self, text: str, *, is_first: bool) -> tuple[str, int]:
-        """Return a text to encode and how many tokens at its beginning are not part of it."""
-        if is_first or not self._adds_space:
-            return text, 0
-        return "\n" + text, len(self._newline_ids)
-
-    def _encode_plain(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _join(self, pieces: list[_Piece], encoded: list[list[int]]) -> EncodedRow:
+    def _join(self, pieces: list[Piece], encoded: list[list[int]]) -> EncodedRow:
         """Put the pieces together and see to it that each answer's end mark is learned too."""
         row = EncodedRow([], [])
         owes_end_mark = False

@@ -76,7 +76,8 @@ class ThumbEncoder:
     """Two rows for each answer with a thumb: its own, and its question with another's answer.
 
     The second one shows how far the model has moved in general, see `objectives/kto.py`. The other
-    answer is that of the next example; in a group of one it is its own.
+    answer is that of the next example that asks something else, because a pair comes as two thumbs
+    for one question; in a group that asks nothing else it is its own.
     """
 
     name = "thumbs"
@@ -86,7 +87,7 @@ class ThumbEncoder:
         self._chat = chat
 
     def encode(self, examples: Sequence[Example], limit: int) -> Iterator[Encoded]:
-        others = [*examples[1:], examples[0]]
+        others = [_next_that_asks_otherwise(examples, place) for place in range(len(examples))]
         fitted = [
             fit_messages(self._chat, example.answered(example.answer), limit)
             for example in examples
@@ -154,6 +155,13 @@ def last_answer_only(row: EncodedRow | None) -> EncodedRow | None:
         begin -= 1
     mask = [0] * begin + [1] * (end - begin) + [0] * (len(row.mask) - end)
     return EncodedRow(row.ids, mask)
+
+
+def _next_that_asks_otherwise(examples: Sequence[Example], place: int) -> Example:
+    """Return the next example with another question, after the last the first; else this one."""
+    own = examples[place]
+    following = (examples[(place + apart) % len(examples)] for apart in range(1, len(examples)))
+    return next((other for other in following if other.messages != own.messages), own)
 
 
 def _begun(row: EncodedRow | None, limit: int) -> EncodedRow | None:

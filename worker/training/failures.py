@@ -5,7 +5,22 @@ import re
 import traceback
 from typing import Final
 
-_DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from app.sizes import filesize
+
+_DISK_IS_FULL: Final = "The disk of the machine that trains is full"
+_MAKE_ROOM: Final = "Make room on that disk"
+# What a system says that writes no more, and what helps. A quota ends it beside free space.
+_WRITES_NO_MORE: Final[dict[int, tuple[str, str]]] = {
+    errno.ENOSPC: (_DISK_IS_FULL, _MAKE_ROOM),
+    errno.EDQUOT: (
+        "Tailor has used all that it may use of the disk of the machine that trains (its quota)",
+        "Make room there, or ask the person who runs that machine for a larger quota",
+    ),
+    errno.EFBIG: (
+        "A file grew larger than the machine that trains allows",
+        "Ask the person who runs that machine to allow larger files there",
+    ),
+}
 # Libraries in Rust name the number in words only: "No space left on device (os error 28)".
 _NUMBER_IN_WORDS: Final = re.compile(r"\(os error (\d+)\)")
 _OUT_OF_MEMORY_MARKS: Final = (
@@ -25,6 +40,7 @@ class TrainingFailureError(Exception):
         code: one of the contract's codes.
         permanent: whether trying again without a change would end the same way.
         fitting_tokens: how long a row may be so that it fits into memory, if that is what ended it.
+        untried_tokens: the same where it could not be tried, so that nobody knows.
     """
 
     def __init__(
@@ -36,6 +52,7 @@ class TrainingFailureError(Exception):
         details: str = "",
         permanent: bool = True,
         fitting_tokens: int = 0,
+        untried_tokens: int = 0,
     ) -> None:
         super().__init__(reason)
         self.code = code
@@ -44,11 +61,12 @@ class TrainingFailureError(Exception):
         self.details = details
         self.permanent = permanent
         self.fitting_tokens = fitting_tokens
+        self.untried_tokens = untried_tokens
 
     def as_event(self) -> dict[str, str | bool | int]:
-        fitting = {"fitting_tokens": self.fitting_tokens} if self.fitting_tokens else {}
+        lengths = {"fitting_tokens": self.fitting_tokens, "untried_tokens": self.untried_tokens}
         return {
-            **fitting,
+            **{name: tokens for name, tokens in lengths.items() if tokens},
             "code": self.code,
             "reason": self.reason,
             "next_step": self.next_step,
@@ -77,14 +95,34 @@ def lost_its_way(step: int, what: str) -> TrainingFailureError:
     )
 
 
-def disk_full(needed_bytes: int, free_bytes: int, details: str = "") -> TrainingFailureError:
+def disk_full(needed_bytes: int, free_bytes: int) -> TrainingFailureError:
+    """There is not enough room for what is about to be written."""
+    room = f"{filesize(needed_bytes)} of room is needed, and {filesize(free_bytes)} is free."
+    return _not_saved(_DISK_IS_FULL, _MAKE_ROOM, room)
+
+
+def write_refused(number: int, details: str) -> TrainingFailureError:
+    """The system took no more in the middle of a file; how much was missing, it does not say.
+
+    Args:
+        number: of the system's error, one of those in `_WRITES_NO_MORE`.
+        details: for the person who runs Tailor.
+    """
+    return _not_saved(*_WRITES_NO_MORE[number], details=details)
+
+
+def _not_saved(
+    why: str, what_helps: str, room: str = "", details: str = ""
+) -> TrainingFailureError:
+    sentences = (
+        f"{why}, so the progress could not be saved.",
+        room,
+        "What was saved before is unharmed.",
+    )
     return TrainingFailureError(
         "disk_full",
-        "The disk of the machine that trains is full, so the progress could not be saved. "
-        f"{needed_bytes:,} bytes are needed and {free_bytes:,} are free. "
-        "What was saved before is unharmed.",
-        "Make room on that disk, then press “Go on”: the training goes on from where it was last "
-        "saved.",
+        " ".join(filter(None, sentences)),
+        f"{what_helps}, then press “Go on”: the training goes on from where it was last saved.",
         details=details,
         permanent=False,
     )
@@ -166,8 +204,11 @@ def few_bits_missing(details: str) -> TrainingFailureError:
     return TrainingFailureError(
         "method_unsuited",
         "The base model cannot be held in 4 or 8 bits on the machine that was to train it.",
-        "Start again with the base model as it is.",
+        "Ask the person who runs Tailor to install bitsandbytes on that machine anew, then go on. "
+        "Or start a new training with the base model as it is.",
         details=details,
+        # The machine is mended, or another one takes it, and it goes on from what was saved.
+        permanent=False,
     )
 
 
@@ -179,25 +220,30 @@ def method_cannot_sort(method: str) -> TrainingFailureError:
     )
 
 
-def out_of_memory(details: str, fitting_tokens: int = 0) -> TrainingFailureError:
+def out_of_memory(
+    details: str, fitting_tokens: int = 0, untried_tokens: int = 0
+) -> TrainingFailureError:
     """The smallest form of the run does not fit.
 
     Args:
         details: what the machine said.
         fitting_tokens: the longest row that was tried and fits; 0 if none is known.
+        untried_tokens: where none could be tried, the longest one that is worth it; 0 elsewhere.
     """
-    shorter = (
-        f"start again with examples of at most {fitting_tokens:,} tokens: those were tried and fit"
-        if fitting_tokens
-        else "start again with shorter examples"
-    )
+    shorter = ""
+    if fitting_tokens:
+        shorter = f"{fitting_tokens:,} tokens: those were tried and fit"
+    elif untried_tokens:
+        shorter = f"{untried_tokens:,} tokens: whether those fit could not be tried"
     return TrainingFailureError(
         "out_of_memory",
         "The machine's memory is too small for this base model with these settings, even with "
         "everything done that saves memory.",
-        f"Choose a smaller base model, or {shorter}.",
+        "Choose a smaller base model"
+        + (f", or start again with examples of at most {shorter}." if shorter else "."),
         details=details,
         fitting_tokens=fitting_tokens,
+        untried_tokens=untried_tokens,
     )
 
 
@@ -247,25 +293,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY_MARKS)
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    """Look for a full disk in the error and in what caused it."""
+def _refused_write(error: BaseException) -> int | None:
+    """Look for the number of a refused write in the error and in what caused it."""
     cause: BaseException | None = error
     while cause is not None:
         named = _NUMBER_IN_WORDS.search(str(cause))
         number = cause.errno if isinstance(cause, OSError) else named and int(named[1])
-        if number in _DISK_FULL_ERRNOS:
-            return True
+        if number in _WRITES_NO_MORE:
+            return number
         cause = cause.__cause__ or cause.__context__
-    return False
+    return None
 
 
-def describe(error: BaseException, free_bytes: int) -> TrainingFailureError:
+def describe(error: BaseException) -> TrainingFailureError:
     """Turn whatever ended the run into a failure that can be shown and stored."""
     if isinstance(error, TrainingFailureError):
         return error
     details = "".join(traceback.format_exception(error))[-_DETAILS_LENGTH:]
-    if _is_disk_full(error):
-        return disk_full(2 * 1024**2, free_bytes, details)
+    if number := _refused_write(error):
+        return write_refused(number, details)
     if is_out_of_memory(error):
         return out_of_memory(details)
     return TrainingFailureError(

@@ -12,6 +12,9 @@ import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from app.runs.methods import Quantization
+from worker.few_bits import LIBRARY
+from worker.training import failures
+from worker.training.precision import MISSING, installed_version
 
 
 def loading_options(
@@ -31,6 +34,16 @@ def loading_options(
         else BitsAndBytesConfig(load_in_8bit=True)
     )
     return {"quantization_config": config, "device_map": {"": device}}
+
+
+def require_library(quantization: Quantization) -> None:
+    """Refuse to hold a base model in few bits where what does it is not installed.
+
+    Raises:
+        TrainingFailureError: if it is missing.
+    """
+    if quantization is not Quantization.NONE and installed_version(LIBRARY) == MISSING:
+        raise failures.few_bits_missing(f"{LIBRARY} is not installed")
 
 
 def keep_their_form(model: PreTrainedModel) -> None:

@@ -19,7 +19,7 @@ from worker.training.batches import plan_epoch
 from worker.training.chat_templates import ChatFormat
 from worker.training.checkpoints import Checkpoint, CheckpointFolder
 from worker.training.ending import early_end
-from worker.training.evaluate import Evaluator, sample_questions
+from worker.training.evaluate import Evaluator
 from worker.training.events import EventSink
 from worker.training.examples import check_data, data_file, read_examples
 from worker.training.gradients import add_up_gradients
@@ -36,6 +36,7 @@ from worker.training.objectives.objective import Surroundings
 from worker.training.plan import TrainingPlan
 from worker.training.precision import NOTEBOOK, choose_device
 from worker.training.progress import RunState
+from worker.training.questions import sample_questions
 from worker.training.recall import Recall, Recaller
 from worker.training.recompute import trial, way_to_recompute
 from worker.training.reports import Reports
@@ -140,7 +141,7 @@ class TrainingRun:
         )
         sanity.require_finite(step, loss, norm)
         sanity.require_sense(self.state, step, loss, len(self.chat.tokenizer))
-        self.optimizer.step()
+        _step(self)
         self.learner.after_update(step)
         sanity.require_small_weights(step, self.weights.values())
         seconds = time.perf_counter() - started
@@ -247,7 +248,7 @@ class TrainingRun:
     def find_beginning(self, bits: Quantization) -> Checkpoint | None:
         """Choose where to go on and with which numbers, and have others begin there, too."""
         checkpoint = resume.find_resumable(
-            self.checkpoints, self.reports, finishes=self.stop.finishes
+            self.checkpoints, self.reports, bits, finishes=self.stop.finishes
         )
         notebook = self.run_folder.parent / NOTEBOOK
         self.numbers = resume.numbers_for(checkpoint, notebook, bits)
@@ -323,8 +324,15 @@ def _optimizer_of(run: TrainingRun) -> torch.optim.AdamW:
     )
 
 
+def _step(run: TrainingRun) -> None:
+    """Change the weights; the first time, the optimizer asks for two numbers to each of them."""
+    with falling_to_four_bits(run.run_folder):
+        run.optimizer.step()
+
+
 def _budget_of(run: TrainingRun) -> MemoryBudget:
     loss, tables = run.objective.loss, run.tables
+    rows = tables.train.rows_per_item
     # Transformers lets go of what was put before the text when it calculates twice.
     can_recompute = run.learner.front is None
     return MemoryBudget(
@@ -337,7 +345,8 @@ def _budget_of(run: TrainingRun) -> MemoryBudget:
         team=run.team,
         ways=Ways(
             recompute=way_to_recompute(run.model, loss) if can_recompute else None,
-            probe=trial(loss, tables.train.rows_per_item, run.optimizer),
+            probe=trial(loss, rows, run.optimizer),
+            longest_row=tables.longest // rows,
         ),
     )
 
@@ -357,7 +366,13 @@ def _evaluator_of(run: TrainingRun) -> Evaluator:
 
 def _surroundings_of(run: TrainingRun) -> Surroundings:
     return Surroundings(
-        run.run_folder, run.tables, run.learner.as_base, run.budget.within, run.check_stop
+        run.run_folder,
+        run.tables,
+        Quantization(run.state.held_as),
+        run.numbers.dtype,
+        run.learner.as_base,
+        run.budget.within,
+        run.check_stop,
     )
 
 

@@ -1,8 +1,8 @@
 """The loss at the answers, and nothing calculated anywhere else.
 
 A language model's head is its largest single product: hidden size times vocabulary, for each
-token. So only the hidden states that tell an answer token go through it, in chunks, and each
-chunk's gradient is taken at once, so that the scores of the whole vocabulary never pile up.
+token. So only the hidden states that tell an answer token go through it, tile by tile (`head.py`),
+so that the scores of the whole vocabulary never pile up.
 
 Some models do more after the head (a soft cap, a scale). Whether the short way is the same as the
 model's own is not guessed from names but tried once on a few tokens; where it is not, the model's
@@ -16,10 +16,10 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from worker.methods.front import Front
+from worker.training import head
 from worker.training.batches import MicroBatch
 from worker.training.packed.decoder import PackedDecoder
 
-_POSITIONS_AT_ONCE: Final = 1024
 _PROBE_TOKENS: Final = 7
 # Settings of known models that change the scores; small random scores may not show a soft cap.
 _SCORE_CHANGING_KEYS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
@@ -57,27 +57,23 @@ class AnswerLoss:
         can_be_tried = self.is_short and is_frozen and self.front is None
         self.packed = PackedDecoder.of(self._model) if can_be_tried else None
 
+    @property
+    def _frozen_head(self) -> head.Head:
+        return head.Head(self._head.weight, self._head.bias)
+
     def total(self, batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
         """Return scale times the summed loss."""
         if not self.is_short or self._head.weight.requires_grad:
             logits = self._logits_at(batch)
             return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
-        apply: Any = _HeadLoss.apply
-        loss: torch.Tensor = apply(
-            self.hidden_at(batch), self._head.weight, self._head.bias, batch.targets, scale
-        )
-        return loss
+        return head.loss(self.hidden_at(batch), self._frozen_head, batch.targets, scale)
 
     def log_probabilities(self, batch: MicroBatch) -> torch.Tensor:
         """Return the log-probability of each target, in fp32: (targets,)."""
         if not self.is_short or self._head.weight.requires_grad:
             logits = self._logits_at(batch)
             return -functional.cross_entropy(logits, batch.targets, reduction="none")
-        apply: Any = _HeadLogProbabilities.apply
-        told: torch.Tensor = apply(
-            self.hidden_at(batch), self._head.weight, self._head.bias, batch.targets
-        )
-        return told
+        return head.log_probabilities(self.hidden_at(batch), self._frozen_head, batch.targets)
 
     def _logits_at(self, batch: MicroBatch) -> torch.Tensor:
         """Return the scores of the whole vocabulary, in fp32: (positions, vocabulary)."""
@@ -131,77 +127,3 @@ class AnswerLoss:
         short = self._head(self._hidden(ids)).float()
         self._model.train(was_training)
         return full.shape == short.shape and torch.allclose(full, short, rtol=1e-3, atol=1e-4)
-
-
-class _HeadLoss(torch.autograd.Function):
-    """Head and cross-entropy in one, for a head that is not trained."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 (torch gives it no type)
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        targets: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        needs_gradient = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(hidden) if needs_gradient else None
-        for start in range(0, len(targets), _POSITIONS_AT_ONCE):
-            here = slice(start, start + _POSITIONS_AT_ONCE)
-            logits = functional.linear(hidden[here], weight, bias).float()
-            wanted = targets[here, None]
-            log_sum = logits.logsumexp(dim=-1, keepdim=True)
-            total += (log_sum - logits.gather(1, wanted)).sum()
-            if gradient is not None:
-                # Softmax minus one at the target: the gradient of the cross-entropy.
-                slope = logits.sub_(log_sum).exp_()
-                slope.scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0))
-                torch.mm(slope.mul_(scale).to(weight.dtype), weight, out=gradient[here])
-        ctx.save_for_backward(gradient)
-        return total * scale
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None, None
-
-
-class _HeadLogProbabilities(torch.autograd.Function):
-    """Head and log-probabilities in one, for a head that is not trained.
-
-    How much each of them counts is known only once all are, so the scores are calculated again on
-    the way back instead of being kept.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 (torch gives it no type)
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        targets: torch.Tensor,
-    ) -> torch.Tensor:
-        told = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-        for start in range(0, len(targets), _POSITIONS_AT_ONCE):
-            here = slice(start, start + _POSITIONS_AT_ONCE)
-            logits = functional.linear(hidden[here], weight, bias).float()
-            told[here] = logits.gather(1, targets[here, None])[:, 0] - logits.logsumexp(dim=-1)
-        ctx.save_for_backward(hidden, weight, bias, targets)
-        return told
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
-        hidden, weight, bias, targets = ctx.saved_tensors
-        gradient = torch.empty_like(hidden)
-        for start in range(0, len(targets), _POSITIONS_AT_ONCE):
-            here = slice(start, start + _POSITIONS_AT_ONCE)
-            logits = functional.linear(hidden[here], weight, bias).float()
-            # One at the target minus the softmax: the gradient of a log-probability.
-            slope = logits.softmax(dim=-1).neg_()
-            wanted = targets[here, None]
-            slope.scatter_add_(1, wanted, slope.new_ones(wanted.shape))
-            slope.mul_(upstream[here, None])
-            torch.mm(slope.to(weight.dtype), weight, out=gradient[here])
-        return gradient, None, None, None

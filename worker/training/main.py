@@ -9,7 +9,6 @@ With `--spare` in place of both it imports first and then waits to be told what 
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Final
@@ -98,8 +97,7 @@ def train(order: Order, events: EventWriter) -> int:
     except Exception as error:  # noqa: BLE001 (the task's boundary: every end becomes an event)
         from worker.training.failures import describe
 
-        free = shutil.disk_usage(order.run_folder.parent).free
-        events.emit("failure", **describe(error, free).as_event())
+        events.emit("failure", **describe(error).as_event())
         return FAILED
     return SUCCEEDED
 

@@ -71,10 +71,12 @@ class Ways:
     Attributes:
         recompute: makes it keep less; None where it cannot.
         probe: goes through it, forward and back, with one item whose rows have so many tokens.
+        longest_row: the tokens of the longest row there is; only shorter ones are worth a try.
     """
 
     recompute: Callable[[], None] | None
     probe: Callable[[int], None] | None
+    longest_row: int = 0
 
 
 class MemoryBudget:
@@ -112,6 +114,7 @@ class MemoryBudget:
         self._team = team
         self._recompute = ways.recompute
         self._probe = ways.probe
+        self._longest_row = ways.longest_row
         self._halvings = sum(1 for _ in _halvings(most_tokens, longest_item))
         self._lowest = self._halvings + (ways.recompute is not None)
         self._next_look = 0.0
@@ -160,6 +163,30 @@ class MemoryBudget:
             self._go_down()
             self._restore(random)
 
+    def if_it_fits(self, work: Callable[[], object]) -> None:
+        """Do what a run can do without, and let it be where memory is too short for it.
+
+        Args:
+            work: keeps what it has found by itself, as it may end in the middle.
+
+        Raises:
+            TrainingFailureError: in a divided team, where the others wait in the middle of a layer.
+        """
+        try:
+            work()
+            # Nobody goes on while another one has to let it be.
+            self._team.sum()
+        except (RuntimeError, MemoryError) as error:
+            if not failures.is_out_of_memory(error):
+                raise
+            if self._team.is_divided:
+                raise self._short_in_the_middle(str(error)) from error
+            if not isinstance(error, ShortElsewhereError):
+                self._team.say_short()
+        else:
+            return
+        give_back()
+
     def look(self) -> None:
         """Go down before the kernel ends the process. Called between micro-batches.
 
@@ -192,7 +219,9 @@ class MemoryBudget:
     def _short_in_the_middle(self, details: str) -> failures.TrainingFailureError:
         """Leave it to the next attempt: others wait in the middle of a divided layer."""
         if self._state.memory_rung >= self._lowest:
-            return failures.out_of_memory(details)
+            half = self._longest_row // 2
+            untried = half if half >= _SHORTEST_ROW else 0
+            return failures.out_of_memory(details, untried_tokens=untried)
         rung = self._state.memory_rung + 1
         replace(MemoryNotes.read(self._folder), rung=rung, lowest=self._lowest).write(self._folder)
         return failures.memory_in_pieces(details)
@@ -237,7 +266,7 @@ class MemoryBudget:
 
     def _longest_that_fits(self) -> int:
         """Try ever shorter rows, and return the tokens of the first that fits; 0 if none does."""
-        length = self._longest_item // 2
+        length = self._longest_row // 2
         while self._probe is not None and length >= _SHORTEST_ROW:
             try:
                 self._probe(length)

@@ -12,6 +12,7 @@ from app.base_models.files import UnreadableModelError, fingerprint
 from app.base_models.safety import UnsafeModelError, check_folder
 from app.runs.methods import Quantization
 from app.runs.recipe import Recipe
+from worker.own_weights import hold_weights
 from worker.training import failures, few_bits
 from worker.training.team.divided import own_part
 
@@ -77,15 +78,29 @@ def load_base(
     few_bits.keep_their_form(model)
     # In few bits it was loaded where it belongs.
     moved: PreTrainedModel = model.to(device) if bits is Quantization.NONE else model
+    hold_weights(moved)
     return moved
 
 
 def base_sha256(model: torch.nn.Module) -> str:
-    """Return a digest over the bits of all frozen weights and buffers that this process holds."""
+    """Return a digest over the bits of all frozen weights and buffers that this process holds.
+
+    Buffers that no file holds are left out: some models calculate theirs anew for each length of
+    row, such as the rotations of those that read very long texts.
+    """
     digest = hashlib.sha256()
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
-    for name, tensor in sorted({**frozen, **dict(model.named_buffers())}.items()):
+    for name, tensor in sorted({**frozen, **_saved_buffers(model)}.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
         content = own_part(tensor).detach().cpu().contiguous().view(-1).view(torch.uint8)
         digest.update(content.numpy().data)
     return digest.hexdigest()
+
+
+def _saved_buffers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        f"{place}.{name}".removeprefix("."): buffer
+        for place, module in model.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set  # noqa: SLF001 (told nowhere else)
+    }

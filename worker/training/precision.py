@@ -11,7 +11,7 @@ import json
 import platform
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,10 +19,13 @@ import torch
 
 from app.runs.methods import Quantization
 from app.storage.durable import write_atomically
+from worker.few_bits import LIBRARY
+from worker.number_formats import card_has_bfloat16
 
 NOTEBOOK: Final = "number-formats.json"
 _CALCULATING: Final = ("torch", "transformers", "peft", "tokenizers")
-_FEW_BITS: Final = "bitsandbytes"
+MISSING: Final = "missing"
+"""Stands in the place of a version where a library is not installed."""
 _SIZE: Final = 512
 _ROUNDS: Final = 12
 _WORTH_IT: Final = 1.5
@@ -53,7 +56,7 @@ class Numbers:
         """
         device = choose_device()
         dtype = remembered_dtype(device, notebook)
-        more = () if bits is Quantization.NONE else (_FEW_BITS,)
+        more = () if bits is Quantization.NONE else (LIBRARY,)
         return cls(device, dtype, torch.get_num_threads(), libraries(*more))
 
     @classmethod
@@ -93,7 +96,15 @@ class Numbers:
 
 
 def libraries(*more: str) -> dict[str, str]:
-    return {name: version(name) for name in dict.fromkeys((*_CALCULATING, *more))}
+    return {name: installed_version(name) for name in dict.fromkeys((*_CALCULATING, *more))}
+
+
+def installed_version(library: str) -> str:
+    """Return a library's version: also of one that a run began with and that went away since."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return MISSING
 
 
 def choose_device() -> torch.device:
@@ -103,10 +114,14 @@ def choose_device() -> torch.device:
 def remembered_dtype(device: torch.device, notebook: Path) -> torch.dtype:
     """Return what was chosen on this machine before, or choose and write it down.
 
+    A card is asked each time: it always says the same, and another of its machine may not.
+
     Args:
         device: what calculates.
         notebook: a JSON file with the choices of all machines that share the folder.
     """
+    if device.type == "cuda":
+        return choose_dtype(device)
     machine = f"{platform.node()} {platform.machine()} {device.type} torch {torch.__version__}"
     try:
         choices = dict(json.loads(notebook.read_text(encoding="utf-8")))
@@ -122,7 +137,7 @@ def remembered_dtype(device: torch.device, notebook: Path) -> torch.dtype:
 def choose_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 where it works and is faster than float32, else float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if card_has_bfloat16() else torch.float32
     if not torch.backends.mkldnn.is_available():
         return torch.float32
     threads = torch.get_num_threads()

@@ -5,30 +5,31 @@ saved depends on them.
 """
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import torch
 
+from app.runs.costs.asking import RECALL_QUESTIONS, RECALL_SECONDS, RECALL_TOKENS
 from app.runs.recall import are_alike
 from worker.methods.learner import Learner
+from worker.training.answers import Answer, answers_to
 from worker.training.batches import divide
-from worker.training.evaluate import CUT_OFF, SampleQuestion, answer, sample_questions
 from worker.training.examples import data_file, read_examples
 from worker.training.memory import MemoryBudget
 from worker.training.objectives.kinds import Kinds
 from worker.training.objectives.objective import Objective
+from worker.training.questions import SampleQuestion, sample_questions
 from worker.training.tokens import TokenTable
 
-_QUESTIONS: Final = 10
-_MOST_TOKENS: Final = 48
-_SECONDS: Final = 16.0
 # The questions are taken from all over the file, but no file is read to its end for them.
 _FARTHEST_APART: Final = 100
+# A slow machine may get no further than the first words, which many answers have in common.
+_ENOUGH_TOKENS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ class Recall:
     right: int
     loss_before: float | None
     loss_after: float | None
+
+
+@dataclass
+class _Heard:
+    """What one of the two models said, as far as memory allowed."""
+
+    loss: float | None = None
+    answers: dict[int, Answer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,73 +87,83 @@ class Recaller:
         questions = self._questions(run_folder, most_tokens)
         self.learner.model.eval()
         try:
-            after, tuned = self._rows_loss(), self._answers(questions)
-            with self.learner.as_base():
-                before, base = self._rows_loss(), self._answers(questions)
+            tuned = self._heard(questions, nullcontext)
+            base = self._heard(questions, self.learner.as_base)
         finally:
             self.learner.model.train()
         pairs = [
-            (question, one, other)
-            for question, one, other in zip(questions, base, tuned, strict=True)
-            # Of what was cut off before its first word nothing can be said.
-            if CUT_OFF not in (one, other)
+            (questions[place], base.answers[place], tuned.answers[place])
+            # Where memory ran short, the longest questions were not asked.
+            for place in base.answers.keys() & tuned.answers.keys()
+            if _says_enough(base.answers[place]) and _says_enough(tuned.answers[place])
         ]
         return Recall(
             asked=len(pairs),
             alike=sum(_alike(one, other) for _, one, other in pairs),
-            right=sum(_alike(one, question.expected) for question, one, _ in pairs),
-            loss_before=before,
-            loss_after=after,
+            right=sum(
+                are_alike(one.text, question.expected, one_is_cut=not one.is_whole)
+                for question, one, _ in pairs
+            ),
+            loss_before=base.loss,
+            loss_after=tuned.loss,
         )
 
-    def _questions(self, run_folder: Path, most_tokens: int) -> list[SampleQuestion]:
-        apart = min(max(len(self.table) // _QUESTIONS, 1), _FARTHEST_APART)
-        examples = islice(read_examples(data_file(run_folder, "train")), 0, None, apart)
-        return [
-            replace(question, most_tokens=min(question.most_tokens, _MOST_TOKENS))
-            for question in sample_questions(self.objective, examples, most_tokens, _QUESTIONS)
-        ]
+    def _heard(
+        self,
+        questions: list[SampleQuestion],
+        as_whom: Callable[[], AbstractContextManager[None]],
+    ) -> _Heard:
+        heard = _Heard()
 
-    def _answers(self, questions: list[SampleQuestion]) -> list[str]:
-        """Answer all of them within a few seconds; those of a slow model are cut off."""
-        until = time.monotonic() + _SECONDS / 2
-        answers = []
-        for place, question in enumerate(questions):
-            share = (until - time.monotonic()) / (len(questions) - place)
-            answers.append(
-                answer(
-                    self.learner.base,
-                    self.objective.chat,
-                    question.prompt_ids,
-                    self.check_stop,
-                    cache=self.learner.new_cache(),
-                    most_tokens=question.most_tokens,
-                    deadline=time.monotonic() + share,
-                    team=self.objective.team,
+        def ask() -> None:
+            with as_whom():
+                heard.loss = self._rows_loss()
+                heard.answers.update(
+                    answers_to(
+                        questions,
+                        self.learner,
+                        self.objective,
+                        tokens_at_once=self.budget.tokens,
+                        seconds=RECALL_SECONDS,
+                        check_stop=self.check_stop,
+                    )
                 )
-            )
-        return answers
+
+        self.budget.if_it_fits(ask)
+        return heard
+
+    def _questions(self, run_folder: Path, most_tokens: int) -> list[SampleQuestion]:
+        file = data_file(run_folder, "train")
+        first = islice(read_examples(file), RECALL_QUESTIONS * _FARTHEST_APART)
+        apart = max(sum(1 for _ in first) // RECALL_QUESTIONS, 1)
+        examples = islice(read_examples(file), 0, None, apart)
+        found = sample_questions(self.objective, examples, most_tokens, RECALL_QUESTIONS)
+        return [
+            replace(asked, most_tokens=min(asked.most_tokens, RECALL_TOKENS)) for asked in found
+        ]
 
     @torch.no_grad()
     def _rows_loss(self) -> float | None:
         """Return the mean loss over a few rows from all over the table."""
-        rows = range(0, len(self.table), max(len(self.table) // _QUESTIONS, 1))[:_QUESTIONS]
-
-        def measured(most_tokens: int) -> float:
-            total, units = 0.0, 0
-            fills = self.objective.loss.fills
-            for group in divide(list(rows), self.table.lengths, most_tokens, fills=fills):
-                self.check_stop()
-                self.budget.look()
-                batch = self.objective.lay_out(self.table, group)
-                total += float(self.objective.total(batch))
-                units += batch.units
-            return total / units
-
-        loss = self.budget.within(measured)
+        apart = max(len(self.table) // RECALL_QUESTIONS, 1)
+        rows = range(0, len(self.table), apart)[:RECALL_QUESTIONS]
+        total, units = 0.0, 0
+        fills = self.objective.loss.fills
+        for group in divide(list(rows), self.table.lengths, self.budget.tokens, fills=fills):
+            self.check_stop()
+            self.budget.look()
+            batch = self.objective.lay_out(self.table, group)
+            total += float(self.objective.total(batch))
+            units += batch.units
+        loss = total / units
         return loss if math.isfinite(loss) else None
 
 
-def _alike(one: str, other: str) -> bool:
-    is_cut = one.endswith(CUT_OFF) or other.endswith(CUT_OFF)
-    return are_alike(one.removesuffix(CUT_OFF), other.removesuffix(CUT_OFF), is_cut=is_cut)
+def _says_enough(answer: Answer) -> bool:
+    return answer.is_whole or answer.tokens >= _ENOUGH_TOKENS
+
+
+def _alike(one: Answer, other: Answer) -> bool:
+    return are_alike(
+        one.text, other.text, one_is_cut=not one.is_whole, other_is_cut=not other.is_whole
+    )

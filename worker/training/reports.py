@@ -13,11 +13,11 @@ import torch
 
 from app.runs.child_events import Ending
 from worker.training.checkpoints import Published
-from worker.training.evaluate import SampleQuestion
 from worker.training.events import EventSink
 from worker.training.measured import Measured
 from worker.training.plan import TrainingPlan
 from worker.training.progress import RunState, Speedometer, memory_bytes, peak_memory_bytes
+from worker.training.questions import SampleQuestion
 from worker.training.recall import Recall
 from worker.training.result import SavedAdapter
 from worker.training.tokens import TokenTables

@@ -13,6 +13,7 @@ from app.runs.methods import Quantization
 from worker.methods.learner import Learner, Weights
 from worker.training import random_state
 from worker.training.checkpoints import Checkpoint, CheckpointFolder, Tensors
+from worker.training.few_bits import require_library
 from worker.training.precision import Numbers
 from worker.training.progress import RunState
 from worker.training.reports import Reports
@@ -21,12 +22,18 @@ _MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 
 
 def find_resumable(
-    checkpoints: CheckpointFolder, reports: Reports, *, finishes: bool = False
+    checkpoints: CheckpointFolder, reports: Reports, bits: Quantization, *, finishes: bool = False
 ) -> Checkpoint | None:
     """Return the newest whole checkpoint, unless going on would not end as one run here would.
 
     Of a run that finishes nothing more is learned, so its checkpoint does wherever it was made.
+
+    Raises:
+        TrainingFailureError: if the base model cannot be held in so few bits here.
     """
+    # What was saved would be thrown away as begun with other libraries, and yet this run cannot
+    # begin anew here; once the missing one is back, it goes on from there.
+    require_library(bits)
     checkpoint = checkpoints.load_newest()
     if checkpoint is None or finishes:
         return checkpoint

@@ -1,7 +1,8 @@
 """The process that reads uploaded bytes: `python -m app.datasets.readers.child inspect|read FILE`.
 
 It holds itself to limits before it opens the file, knows no database and no settings, and writes
-JSON lines to its standard output. The plan and the mapping come on standard input.
+JSON lines to its standard output. On standard input come the plan and the mapping, or for a first
+look the encoding that somebody chose.
 """
 
 import json
@@ -27,11 +28,11 @@ def main(arguments: list[str]) -> int:
     purpose, path = arguments
     hold_to_limits(purpose)
     source = Source(Path(path))
+    request = json.load(sys.stdin)
     try:
         if purpose == "inspect":
-            _write({"understood": inspect(source)})
+            _write({"understood": inspect(source, request["encoding"])})
         else:
-            request = json.load(sys.stdin)
             for message in _batches(source, request):
                 _write(message)
             _write({"end": True})

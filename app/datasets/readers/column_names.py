@@ -1,6 +1,8 @@
 """Names that people give to their columns, in several languages."""
 
 import re
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 from app.datasets.readers.records import ColumnRole
@@ -60,6 +62,24 @@ _TEXT: Final = _words(
 )
 _CONVERSATION: Final = _words("messages conversations conversation dialog dialogue turns chat")
 _EARLIER: Final = _words("history earlier verlauf")
+# Names of persons: in such a column stands what they said, or only who they are.
+_PERSONS: Final = _words(
+    """
+    user customer client assistant agent support kunde kunden kundin nutzer benutzer
+    utilisateur usuario cliente utente klant klient
+    """
+)
+# In a name of several words, these say that something is told about the question or the answer,
+# and not what it is.
+_ABOUT: Final = _words(
+    """
+    id ids uuid index nr no num number numbers nummer número numéro numero номер
+    name names vorname nachname nom nombre nome naam имя имени
+    email emails mail mails phone telefon address adresse url urls uri link links
+    date dates datum fecha дата time times timestamp zeit uhrzeit hora heure created updated
+    by level count counts anzahl length länge size tokens status
+    """
+)
 
 _DELIMITERS: Final = re.compile(r"[,;|\t]")
 _SEPARATORS: Final = re.compile(r"[\s_\-./:()\[\]#*\"']+")
@@ -70,28 +90,63 @@ def normalised(name: str) -> str:
     return _SEPARATORS.sub(" ", name.replace("\ufeff", "").replace("\x00", "")).strip().casefold()
 
 
-def group_of(name: str) -> str:
-    """Return which group of names it belongs to; "" if none."""
+class Certainty(IntEnum):
+    """How surely a name says that its column holds what is asked or answered."""
+
+    PERSON = 0
+    """It names a person, who may have said it."""
+    PART = 1
+    """One word of several says it."""
+    WHOLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    group: str
+    """Which group of names it belongs to; "" if none."""
+    certainty: Certainty = Certainty.WHOLE
+
+
+_NO_MEANING: Final = Meaning("")
+
+
+def meaning_of(name: str) -> Meaning:
+    """Return what a column's name says that it holds."""
     whole = normalised(name)
-    if whole in {"instruction", "instruct"}:
-        return "instruction"
-    if whole in {"system prompt", "system message"}:
-        return ColumnRole.INSTRUCTIONS
-    if group := _judged_answer(whole):
-        return group
-    words = [word for word in whole.split() if len(word) > 3 or not word.isascii()]
-    for candidate in (whole, *reversed(words)) if len(words) <= 4 else (whole,):
-        if group := _group_of_word(candidate):
-            return group
-    return ""
+    meaning = _known_meaning(whole)
+    words = set(whole.split())
+    is_about = len(words) > 1 and bool(words & _ABOUT)
+    # The name of a category is the category.
+    return _NO_MEANING if is_about and meaning.group != "kind" else meaning
 
 
 def is_known_name(name: str) -> bool:
-    """Say whether it is a name such as people give to a column of questions or answers."""
+    """Say whether it is a name such as people give to a column of a table with questions."""
     if len(name) > 60 or name.rstrip().endswith((".", "?", "!")):
         return False
     # Several names with a delimiter between them are no name.
-    return not _DELIMITERS.search(name.strip()) and group_of(name) != ""
+    return not _DELIMITERS.search(name.strip()) and _known_meaning(normalised(name)).group != ""
+
+
+def _known_meaning(whole: str) -> Meaning:
+    if whole in {"instruction", "instruct"}:
+        return Meaning("instruction")
+    if whole in {"system prompt", "system message"}:
+        return Meaning(ColumnRole.INSTRUCTIONS)
+    if group := _judged_answer(whole):
+        return Meaning(group)
+    if group := _group_of_word(whole):
+        return Meaning(group, Certainty.PERSON if whole in _PERSONS else Certainty.WHOLE)
+    return _meaning_of_a_word(whole)
+
+
+def _meaning_of_a_word(whole: str) -> Meaning:
+    """Recognise one of a few words. The last one tells most; a reply to a customer is a reply."""
+    words = [word for word in whole.split() if len(word) > 3 or not word.isascii()][::-1]
+    for word in sorted(words, key=lambda word: word in _PERSONS) if len(words) <= 4 else ():
+        if group := _group_of_word(word):
+            return Meaning(group, Certainty.PERSON if word in _PERSONS else Certainty.PART)
+    return _NO_MEANING
 
 
 def _judged_answer(whole: str) -> str:

@@ -3,13 +3,21 @@
 import re
 from typing import Final
 
-from app.datasets.readers.column_names import group_of, is_known_name
-from app.datasets.readers.records import ColumnRole
+from app.datasets.readers.column_names import (
+    Certainty,
+    Meaning,
+    is_known_name,
+    meaning_of,
+    normalised,
+)
+from app.datasets.readers.records import ColumnRole, Surplus
 from app.datasets.readers.survey import ColumnSurvey
 
 _ROWS_FOR_NAMES: Final = 10
 _SURE_NAMES: Final = 2
+_TRL_NAMES: Final = frozenset({"prompt", "completion", "label"})
 _WORDS_IN_A_NAME: Final = 6
+_LONGEST_MEAN_NAME: Final = 25
 _SEPARATOR_LINE: Final = re.compile(r"sep=.?", re.IGNORECASE)
 
 
@@ -63,10 +71,14 @@ def has_header(rows: list[list[str]]) -> bool:
     )
 
 
-def names_from(rows: list[list[str]], *, header: bool) -> list[str]:
+def names_from(
+    rows: list[list[str]], *, header: bool, surplus: Surplus = Surplus.NOBODYS
+) -> list[str]:
     """Return a name for each column, each different from the others."""
     width, below = len(rows[0]), [len(row) for row in rows[1:]]
-    if below and (not header or sum(count > width for count in below) > 0.5 * len(below)):
+    is_wider = sum(count > width for count in below) > 0.5 * len(below)
+    is_unnamed = is_wider and surplus not in {Surplus.OF_TEXTS, Surplus.OF_LAST}
+    if below and (not header or is_unnamed):
         # Few rows with more cells than names are damaged; many mean that a name is missing.
         width = max(width, max(set(below), key=below.count))
     names: list[str] = []
@@ -82,7 +94,7 @@ def names_from(rows: list[list[str]], *, header: bool) -> list[str]:
 
 def propose_roles(columns: list[ColumnSurvey]) -> list[ColumnRole]:
     """Propose a role for each column from its name and its contents."""
-    groups = [group_of(column.name) if column.filled else "" for column in columns]
+    groups = _groups_of(columns)
     if roles := _judged_roles(columns, groups):
         return roles
     conversations = [place for place, column in enumerate(columns) if column.is_conversation]
@@ -103,6 +115,54 @@ def propose_roles(columns: list[ColumnSurvey]) -> list[ColumnRole]:
     if ColumnRole.QUESTION in roles and ColumnRole.KIND in roles:
         return roles
     return _roles_by_contents(columns, groups, roles)
+
+
+def _groups_of(columns: list[ColumnSurvey]) -> list[str]:
+    """Return the group of names that each column belongs to.
+
+    Of several columns that may hold the questions, or the answers, only the best one keeps it.
+    """
+    meanings = [meaning_of(column.name) if column.filled else Meaning("") for column in columns]
+    groups = [meaning.group for meaning in meanings]
+    for group in (ColumnRole.QUESTION, ColumnRole.ANSWER):
+        places = [place for place, found in enumerate(groups) if found == group]
+        best = max(
+            places,
+            key=lambda place: _fitness(columns[place], meanings[place].certainty),
+            default=None,
+        )
+        for place in places:
+            if place != best or _gives_way(place, columns, meanings):
+                groups[place] = ""
+    return groups
+
+
+def _fitness(column: ColumnSurvey, certainty: Certainty) -> tuple[bool, bool, int, float]:
+    """What makes one of two columns the better question or answer, the weightiest first."""
+    return certainty is Certainty.WHOLE, column.holds_text, certainty, column.mean_length
+
+
+def _gives_way(place: int, columns: list[ColumnSurvey], meanings: list[Meaning]) -> bool:
+    """Say whether another column has the text that the name of this one promises at most.
+
+    In `Customer email` stand addresses, and in `Agent` often only who answered.
+    """
+    column, certainty = columns[place], meanings[place].certainty
+    if certainty is Certainty.WHOLE:
+        return False
+    longest = max(
+        (
+            other.mean_length
+            for other, meaning in zip(columns, meanings, strict=True)
+            if meaning.group in {"", "text"} and other.holds_text and not other.lists
+        ),
+        default=0.0,
+    )
+    if not column.holds_text:
+        return longest > 0
+    may_hold_names = certainty is Certainty.PERSON and not column.questions and not column.lists
+    is_short = column.mean_length <= _LONGEST_MEAN_NAME
+    return may_hold_names and is_short and longest > 2 * column.mean_length
 
 
 def _judged_roles(columns: list[ColumnSurvey], groups: list[str]) -> list[ColumnRole]:
@@ -134,11 +194,17 @@ def _judged_roles(columns: list[ColumnSurvey], groups: list[str]) -> list[Column
 def _with_thumbs(
     columns: list[ColumnSurvey], groups: list[str], roles: list[ColumnRole]
 ) -> list[ColumnRole]:
-    """Add a column of thumbs to questions and answers that have one."""
+    """Add a column of thumbs to questions and answers that have one.
+
+    Words that can be read as thumbs prove nothing: a `sentiment` is the customer's mood, and a
+    `type` may be anything. Only TRL calls thumbs a label.
+    """
     if not {ColumnRole.QUESTION, ColumnRole.ANSWER} <= set(roles) or ColumnRole.REJECTED in roles:
         return roles
+    names = [normalised(column.name) for column in columns]
+    label = names.index("label") if set(names) >= _TRL_NAMES else -1
     for place, column in enumerate(columns):
-        is_named = groups[place] in {ColumnRole.THUMB, "kind"}
+        is_named = groups[place] == ColumnRole.THUMB or place == label
         if is_named and column.holds_thumbs and roles[place] is ColumnRole.IGNORE:
             return [*roles[:place], ColumnRole.THUMB, *roles[place + 1 :]]
     return roles
@@ -189,11 +255,14 @@ def _roles_by_contents(
         if place not in taken and column.filled and not column.is_numeric and not column.lists
     ]
     has_question, outcome = ColumnRole.QUESTION in roles, _named_outcome(roles)
-    if has_question and texts:
-        roles[max(texts, key=lambda place: columns[place].mean_length)] = ColumnRole.ANSWER
-    elif outcome is not None and texts:
-        roles[max(texts, key=lambda place: columns[place].mean_length)] = ColumnRole.QUESTION
-    elif has_question or outcome is not None:
+    is_half_known = has_question or outcome is not None
+    told = [place for place in texts if columns[place].holds_text]
+    if len(told) >= (1 if is_half_known else 2):
+        texts = told
+    if is_half_known and texts:
+        missing = ColumnRole.ANSWER if has_question else ColumnRole.QUESTION
+        roles[max(texts, key=lambda place: columns[place].mean_length)] = missing
+    elif is_half_known:
         place = roles.index(outcome or ColumnRole.QUESTION)
         roles[place] = ColumnRole.PASSAGE
         return [role if role is ColumnRole.PASSAGE else ColumnRole.IGNORE for role in roles]

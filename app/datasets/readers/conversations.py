@@ -1,8 +1,10 @@
 """Conversations as chat systems export them: OpenAI messages, ShareGPT, Alpaca's history."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.datasets.readers.json_stream import BrokenValueError, parse
 from app.datasets.readers.records import Reason
 
 Turn = dict[str, str]
@@ -26,6 +28,14 @@ _ROLES: Final = {
 _TOOL_ROLES: Final = frozenset(
     {"tool", "function", "function_call", "function_response", "observation", "tool_call"}
 )
+_JSON_BEGINS: Final = re.compile(r"\s*(?:\[\s*)?\{")
+_CONTENT_NAMES: Final = ("content", "value", "text", "parts")
+_TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
+_TOOL_PARTS: Final = frozenset(
+    {"tool_use", "tool_result", "functionCall", "functionResponse"}
+    | {"function_call", "function_response"}
+)
+_PICTURE_PARTS: Final = frozenset({"inlineData", "inline_data", "fileData", "file_data"})
 
 
 class NoExampleError(Exception):
@@ -44,8 +54,31 @@ class Conversation:
     answer: str
 
 
+def messages_in(value: Any) -> list[Any]:  # noqa: ANN401 (JSON is anything)
+    """Return a list as it is, or the messages of an object that has some; [] if it is neither."""
+    messages = value.get("messages") if isinstance(value, dict) else value
+    return messages if isinstance(messages, list) else []
+
+
+def holds_speakers(value: Any) -> bool:  # noqa: ANN401 (JSON is anything)
+    """Say whether a value is messages that say who speaks."""
+    first = next(iter(messages_in(value)), None)
+    return isinstance(first, dict) and not {"role", "from"}.isdisjoint(first)
+
+
+def unpacked(value: Any) -> Any:  # noqa: ANN401 (JSON is anything)
+    """Return the messages that stand as JSON in the cell of a table; anything else as it is."""
+    if not isinstance(value, str) or not _JSON_BEGINS.match(value):
+        return value
+    try:
+        parsed = parse(value)
+    except BrokenValueError:
+        return value
+    return parsed if holds_speakers(parsed) else value
+
+
 def read_conversation(value: Any) -> Conversation:  # noqa: ANN401 (JSON is anything)
-    """Take a list of messages apart.
+    """Take a list of messages, or an object that holds one, apart.
 
     The last answer and the question before it become the example, all before them its earlier
     turns. What follows the last answer, and a greeting before the first question, is no part of
@@ -55,11 +88,12 @@ def read_conversation(value: Any) -> Conversation:  # noqa: ANN401 (JSON is anyt
     Raises:
         NoExampleError: if it holds no question with an answer.
     """
-    if not isinstance(value, list) or not value:
+    messages = messages_in(value)
+    if not messages:
         raise NoExampleError(Reason.NOT_A_CONVERSATION)
     system: list[str] = []
     turns: list[Turn] = []
-    for message in _to_be_learned(value):
+    for message in _to_be_learned(messages):
         role, content = _role_and_content(message)
         if role == "system":
             system.append(content)
@@ -99,7 +133,7 @@ def read_history(value: Any) -> list[Turn]:  # noqa: ANN401 (JSON is anything)
     turns: list[Turn] = []
     for pair in value if isinstance(value, list) else ():
         if isinstance(pair, list) and len(pair) == 2:
-            question, answer = (_content(text) for text in pair)
+            question, answer = map(_text, pair)
             turns.append({"role": "user", "content": question})
             turns.append({"role": "assistant", "content": answer})
     return turns
@@ -131,22 +165,46 @@ def _role_and_content(message: Any) -> tuple[str, str]:  # noqa: ANN401 (JSON is
         raise NoExampleError(Reason.USES_TOOLS)
     if named not in _ROLES:
         raise NoExampleError(Reason.NOT_A_CONVERSATION)
-    content = message.get("content", message.get("value", message.get("text")))
-    return _ROLES[named], _content(content)
+    return _ROLES[named], content_of(message)
 
 
-def _content(value: Any) -> str:  # noqa: ANN401 (JSON is anything)
-    """The text of a message; OpenAI also writes it as a list of parts."""
-    if value is None:
+def content_of(message: dict[str, Any]) -> str:
+    """Return the text of a message.
+
+    It is written as a text, as an object with a text, or as a list of parts, which Gemini keeps
+    under a name of its own.
+
+    Raises:
+        NoExampleError: if it is anything but text.
+    """
+    given = (message.get(name) for name in _CONTENT_NAMES)
+    return _text(next((content for content in given if content is not None), None))
+
+
+def _text(content: Any) -> str:  # noqa: ANN401 (JSON is anything)
+    if content is None:
         return ""
-    if not isinstance(value, list):
-        return str(value).strip()
-    texts = []
-    for part in value:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, dict) and part.get("type") in {"text", "input_text", "output_text"}:
-            texts.append(str(part.get("text", "")))
-        else:
-            raise NoExampleError(Reason.USES_PICTURES)
-    return "\n".join(texts).strip()
+    if isinstance(content, dict) and isinstance(content.get("parts"), list):
+        content = content["parts"]
+    parts = content if isinstance(content, list) else [content]
+    return "\n".join(map(_text_of_part, parts)).strip()
+
+
+def _text_of_part(part: Any) -> str:  # noqa: ANN401 (JSON is anything)
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        raise NoExampleError(Reason.NOT_A_CONVERSATION)
+    kind, text = str(part.get("type") or "text"), part.get("text")
+    if kind in _TOOL_PARTS or any(part.get(name) for name in _TOOL_PARTS):
+        raise NoExampleError(Reason.USES_TOOLS)
+    if kind not in _TEXT_PARTS or any(part.get(name) for name in _PICTURE_PARTS):
+        raise NoExampleError(Reason.USES_PICTURES)
+    if isinstance(text, dict):
+        # OpenAI's assistants wrap the text once more.
+        text = text.get("value", text)
+    if text is None and "text" in part:
+        return ""
+    if not isinstance(text, str):
+        raise NoExampleError(Reason.NOT_A_CONVERSATION)
+    return text

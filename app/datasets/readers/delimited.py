@@ -1,6 +1,7 @@
 """Tables as text: CSV and TSV with any of the usual delimiters."""
 
 import csv
+import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final
@@ -11,12 +12,25 @@ from app.datasets.readers.limits import (
     MAX_RECORD_LINES,
     MAX_UNCLOSED_QUOTES,
 )
-from app.datasets.readers.records import Item, LeftOut, Plan, Reason, Record, shortened
+from app.datasets.readers.records import (
+    FileFormat,
+    Item,
+    LeftOut,
+    Plan,
+    Reason,
+    Record,
+    shortened,
+)
+from app.datasets.readers.surplus import with_surplus
 from app.datasets.readers.text_stream import Line, Source, bounded_lines, tidied
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 # Sent after the last line: if it comes back inside a cell, a quotation mark was never closed.
 _END: Final = "\x00end of the file\x00"
+# Inside a quoted cell; where a cell ends, a path of Windows may have the backslash.
+_ESCAPED_QUOTE: Final = re.compile(r'"[^"\n]*\\"(?=[^",;|\t\r\n])')
+_DOUBLED_QUOTE: Final = re.compile(r'[^,;|\t\r\n]""(?=[^,;|\t\r\n])')
+_BACKSLASH: Final = re.compile(r'(\\[\\"\n])|\\')
 
 
 class _UnclosedQuoteError(Exception):
@@ -108,22 +122,32 @@ def read(source: Source, plan: Plan) -> Iterator[Item]:
         if above and any(cell.strip() for cell in cells):
             above -= 1
             continue
-        if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+        if len(cells) > width:
+            cells = with_surplus(cells, plan)
+        if any(cell.strip() for cell in cells[width:]):
             yield LeftOut(row, shortened(plan.delimiter.join(cells)), Reason.TOO_MANY_CELLS)
             continue
         yield Record(row, cells[:width] + [""] * (width - len(cells)))
 
 
-def find_delimiter(head: str) -> tuple[str, list[list[str]]] | None:
-    """Return the delimiter that makes a regular table of the text, with its rows; None if none.
+def find_table(head: str) -> tuple[Plan, list[list[str]]] | None:
+    """Return how to read the text as a regular table, with its first rows; None if it is none.
 
     A delimiter is believed if it stands between two or more names that people give to columns,
     however damaged the rows below are; or if at least eight of ten rows have the same number of
     cells. Commas and semicolons that are followed by blanks nearly everywhere belong to sentences.
     """
-    best: tuple[int, float, int, str, list[list[str]]] | None = None
+    best: tuple[int, float, int, Plan, list[list[str]]] | None = None
+    escapes = _escapes_quotes(head)
     for delimiter in DELIMITERS:
-        rows = _rows_of(head, delimiter)
+        blanks = _has_blanks_after(head, delimiter)
+        plan = Plan(
+            FileFormat.DELIMITED,
+            delimiter=delimiter,
+            blanks_after_delimiter=blanks,
+            escapes_quotes=escapes,
+        )
+        rows = _rows_of(head, plan)
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
@@ -133,7 +157,7 @@ def find_delimiter(head: str) -> tuple[str, list[list[str]]] | None:
         if not (is_regular or names >= 2):
             continue
         if best is None or (names, share, width) > best[:3]:
-            best = (names, share, width, delimiter, rows)
+            best = (names, share, width, plan, rows)
     return None if best is None else (best[3], best[4])
 
 
@@ -142,23 +166,31 @@ def _names_in(rows: list[list[str]]) -> int:
     return known_names(rows[rows_above_names(rows)]) if has_known_names(rows) else 0
 
 
-def has_blanks_after(head: str, delimiter: str) -> bool:
+def _has_blanks_after(head: str, delimiter: str) -> bool:
     """Say whether quoted cells stand after a blank, as in `one, "two, three"`."""
     return delimiter != "\t" and head.count(f'{delimiter} "') > head.count(f'{delimiter}"')
 
 
-def _rows_of(head: str, delimiter: str) -> list[list[str]]:
-    blanks = has_blanks_after(head, delimiter)
+def _escapes_quotes(head: str) -> bool:
+    """Say whether quotation marks inside quoted cells have backslashes before them.
+
+    A table that doubles them instead has none that goes on so after a backslash.
+    """
+    escaped = len(_ESCAPED_QUOTE.findall(head))
+    return escaped > len(_DOUBLED_QUOTE.findall(head))
+
+
+def _rows_of(head: str, plan: Plan) -> list[list[str]]:
     lines = head.splitlines(keepends=True)[:400]
-    together = _parsed(lines, delimiter, blanks=blanks)
+    together = _parsed(lines, plan)
     # A quotation mark that is never closed swallows all lines after it, but no line alone.
-    alone = [row for line in lines for row in _parsed([line], delimiter, blanks=blanks)]
+    alone = [row for line in lines for row in _parsed([line], plan)]
     return max(together, alone, key=_regularity)
 
 
-def _parsed(lines: list[str], delimiter: str, *, blanks: bool) -> list[list[str]]:
+def _parsed(lines: list[str], plan: Plan) -> list[list[str]]:
     try:
-        rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks))
+        rows = list(_new_reader(iter(lines), plan))
     except csv.Error:
         return []
     return [row for row in rows if any(cell.strip() for cell in row)]
@@ -188,5 +220,17 @@ def _left_out_before(feed: _Feed, row: int) -> Iterator[LeftOut]:
         yield LeftOut(row + offset, shortened(line.text), Reason.UNCLOSED_QUOTE)
 
 
-def _new_reader(feed: _Feed, plan: Plan) -> Iterator[list[str]]:
-    return csv.reader(feed, delimiter=plan.delimiter, skipinitialspace=plan.blanks_after_delimiter)
+def _new_reader(lines: Iterator[str], plan: Plan) -> Iterator[list[str]]:
+    if plan.escapes_quotes:
+        lines = map(_with_backslashes_kept, lines)
+    return csv.reader(
+        lines,
+        delimiter=plan.delimiter,
+        skipinitialspace=plan.blanks_after_delimiter,
+        escapechar="\\" if plan.escapes_quotes else None,
+    )
+
+
+def _with_backslashes_kept(line: str) -> str:
+    """Double the backslashes that escape nothing, such as those of a path: they are text."""
+    return _BACKSLASH.sub(lambda found: found.group(1) or r"\\", line)

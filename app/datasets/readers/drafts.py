@@ -1,6 +1,6 @@
 """Records and a mapping become drafts of examples, or rows that are left out with a reason."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from app.datasets.readers.conversations import (
     read_conversation,
     read_history,
 )
-from app.datasets.readers.html_text import text_of_html
+from app.datasets.readers.html_text import without_html
 from app.datasets.readers.limits import MAX_EXAMPLE_CHARACTERS
 from app.datasets.readers.passages import split_passage
 from app.datasets.readers.preferences import (
@@ -20,7 +20,7 @@ from app.datasets.readers.preferences import (
     read_thumb,
 )
 from app.datasets.readers.records import ColumnRole, Item, LeftOut, Reason, Record, shortened
-from app.datasets.readers.survey import as_text
+from app.datasets.readers.survey import as_text, is_filled
 from app.datasets.readers.text_stream import has_broken_character
 from app.datasets.shapes import LONGEST_KIND
 
@@ -68,13 +68,14 @@ def drafts_of(item: Item, mapping: Mapping) -> Iterator[Draft | LeftOut]:
             reason = _fault_of(draft)
             yield draft if reason is None else LeftOut(item.row, _shown_draft(draft), reason)
     except NoExampleError as nothing:
-        yield LeftOut(item.row, _shown(item, mapping), nothing.reason)
+        yield _left_out(item, mapping, nothing.reason)
 
 
 def _drafts(record: Record, mapping: Mapping) -> Iterator[Draft]:
     by_role: dict[ColumnRole, list[Any]] = {}
     for role, value in zip(mapping.roles, record.values, strict=False):
-        by_role.setdefault(role, []).append(value)
+        text = without_html(value) if mapping.strips_html else value
+        by_role.setdefault(role, []).append(text)
     instructions = _joined(by_role.get(ColumnRole.INSTRUCTIONS, []))
     conversation = by_role.get(ColumnRole.CONVERSATION, [None])[0]
     # A file may hold conversations in some rows, and a question with its answer in others.
@@ -90,25 +91,24 @@ def _drafts(record: Record, mapping: Mapping) -> Iterator[Draft]:
     if structured:
         yield _with_judgement(_from_turns(record.row, by_role, instructions), by_role)
         return
-    clean = text_of_html if mapping.strips_html else str
     if ColumnRole.PASSAGE in by_role:
-        text = clean(_joined(by_role[ColumnRole.PASSAGE]))
+        text = _joined(by_role[ColumnRole.PASSAGE])
         if not text:
             raise NoExampleError(Reason.EMPTY_ROW)
         yield from (Draft(record.row, piece) for piece in split_passage(text))
         return
-    question = clean(_joined(by_role.get(ColumnRole.QUESTION, [])))
+    question = _joined(by_role.get(ColumnRole.QUESTION, []))
     if ColumnRole.KIND in by_role:
         yield _labelled(record.row, question, _joined(by_role[ColumnRole.KIND]))
         return
-    answer = clean(_joined(by_role.get(ColumnRole.ANSWER, [])))
+    answer = _joined(by_role.get(ColumnRole.ANSWER, []))
     if not question or not answer:
         raise NoExampleError(_why_empty(question, answer))
     earlier = [
         turn for value in by_role.get(ColumnRole.EARLIER, []) for turn in read_history(value)
     ]
     draft = Draft(record.row, answer, question, instructions, earlier)
-    yield _with_judgement(draft, by_role, clean)
+    yield _with_judgement(draft, by_role)
 
 
 def _labelled(row: int, text: str, kind: str) -> Draft:
@@ -134,12 +134,10 @@ def _from_turns(row: int, by_role: dict[ColumnRole, list[Any]], instructions: st
     return Draft(row, found.answer, found.question, joined, found.earlier, rejected)
 
 
-def _with_judgement(
-    draft: Draft, by_role: dict[ColumnRole, list[Any]], clean: Callable[[str], str] = str
-) -> Draft:
+def _with_judgement(draft: Draft, by_role: dict[ColumnRole, list[Any]]) -> Draft:
     """Add what people think of the answer: a second one that they like less, or a thumb."""
     if ColumnRole.REJECTED in by_role and not draft.rejected:
-        rejected = clean(_joined(by_role[ColumnRole.REJECTED]))
+        rejected = _joined(by_role[ColumnRole.REJECTED])
         if not rejected:
             raise NoExampleError(Reason.NO_SECOND_ANSWER)
         if rejected == draft.answer:
@@ -151,6 +149,8 @@ def _with_judgement(
 
 
 def _from_conversation(row: int, value: Any, instructions: str) -> Draft:  # noqa: ANN401
+    if not is_filled(value):
+        raise NoExampleError(Reason.EMPTY_ROW)
     found = read_conversation(value)
     joined = "\n\n".join(filter(None, [instructions, found.instructions]))
     return Draft(row, found.answer, found.question, joined, found.earlier)
@@ -181,10 +181,17 @@ def _shown_draft(draft: Draft) -> str:
     return shortened(f"{draft.question} | {draft.answer}" if draft.question else draft.answer)
 
 
-def _shown(record: Record, mapping: Mapping) -> str:
+def _left_out(record: Record, mapping: Mapping, reason: Reason) -> LeftOut:
+    """Leave a row out and show what stands in its columns."""
+    if reason is Reason.EMPTY_ROW and any(map(is_filled, record.values)):
+        return LeftOut(record.row, _shown(record.values), Reason.NOTHING_CHOSEN)
     used = [
-        as_text(value)
+        value
         for role, value in zip(mapping.roles, record.values, strict=False)
-        if role is not ColumnRole.IGNORE and value
+        if role is not ColumnRole.IGNORE
     ]
-    return shortened(" | ".join(text[:400] for text in used))
+    return LeftOut(record.row, _shown(used), reason)
+
+
+def _shown(values: list[Any]) -> str:
+    return shortened(" | ".join(as_text(value)[:400] for value in values if value))

@@ -8,6 +8,7 @@ from typing import Final
 
 from charset_normalizer import from_bytes
 
+from app.datasets.readers.latin_codecs import find_latin_codec
 from app.datasets.readers.limits import MEBIBYTE
 
 _BYTE_ORDER_MARKS: Final = (
@@ -21,14 +22,9 @@ _HEAD_BYTES: Final = 64 * 1024
 _SAMPLE_BYTES: Final = 256 * 1024
 _BROKEN: Final = re.compile("[\udc80-\udcff]")
 _BEYOND_ASCII: Final = re.compile("[^\x00-\x7f\udc80-\udcff]")
-_NEVER_IN_WESTERN_TEXT: Final = frozenset(b"\x81\x8d\x8f\x90\x9d\xfe\xff")
-# Letters that Western European languages write, in which a Central European file would have others.
-_WESTERN_LETTERS: Final = frozenset(
-    "äöüÄÖÜßéèêëàâáãåçñóòôõøíìîïúùûÿýœæÉÈÊËÀÂÁÃÅÇÑÓÒÔÕØÍÌÎÏÚÙÛÝŒÆšžŠŽ"
-)
-_SURE_CHARACTERS: Final = 4
-# What a file that is not Western may be in. Codes of two bytes for Latin text, and those that only
-# old machines wrote, are left out: a guesser finds them in files that hold a single odd sign.
+_NEVER_IN_WINDOWS_1252: Final = frozenset(b"\x81\x8d\x8f\x90\x9d\xfe\xff")
+# What a file may be in that is no Latin text. Codes of two bytes for Latin text, and those that
+# only old machines wrote, are left out: a guesser finds them in files that hold a single odd sign.
 _OTHER_CODECS: Final = (
     *("cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "iso8859_5"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
@@ -55,9 +51,13 @@ def find_encoding(path: Path) -> FoundEncoding:
     scan.run(path)
     if scan.broken == 0:
         return FoundEncoding("utf-8")
-    if scan.valid >= scan.broken or scan.broken_values <= _NEVER_IN_WESTERN_TEXT:
+    if scan.valid >= scan.broken:
         return FoundEncoding("utf-8", scan.broken)
-    return FoundEncoding(_single_byte_codec(bytes(scan.sample)))
+    sample = bytes(scan.sample)
+    latin = find_latin_codec(sample)
+    if scan.broken_values <= _NEVER_IN_WINDOWS_1252 and latin in {None, "cp1252"}:
+        return FoundEncoding("utf-8", scan.broken)
+    return FoundEncoding(latin or _other_codec(sample))
 
 
 def _wide_codec(head: bytes) -> str | None:
@@ -122,32 +122,6 @@ class _Utf8Scan:
                     return
 
 
-def _single_byte_codec(sample: bytes) -> str:
-    if _looks_western(sample):
-        return "cp1252"
+def _other_codec(sample: bytes) -> str:
     best = from_bytes(sample[: 64 * 1024], cp_isolation=list(_OTHER_CODECS)).best()
     return best.encoding if best is not None else "cp1252"
-
-
-def _looks_western(sample: bytes) -> bool:
-    """Say whether a sample reads as Windows-1252.
-
-    A few odd characters are not enough to doubt it. Otherwise nearly all must be Western letters,
-    or signs that stand where signs stand: in other encodings these bytes are letters, in the middle
-    of words; and where most letters lie beyond ASCII, the alphabet is another one.
-    """
-    text = f" {sample.decode('cp1252', 'replace')} "
-    places = [place for place, character in enumerate(text) if ord(character) > 127]
-    fitting = sum(
-        text[place] in _WESTERN_LETTERS
-        or (
-            text[place] != "\ufffd"
-            and not (text[place - 1].isalpha() and text[place + 1].isalpha())
-        )
-        for place in places
-    )
-    letters = sum(character.isalpha() for character in text)
-    is_latin = sum(text[place].isalpha() for place in places) <= max(0.3 * letters, 2)
-    if len(places) < _SURE_CHARACTERS:
-        return is_latin
-    return is_latin and fitting >= 0.95 * len(places)

@@ -2,7 +2,7 @@
 
 import re
 from html.parser import HTMLParser
-from typing import Final
+from typing import Any, Final
 
 _TAG: Final = re.compile(
     r"</?(?:p|br|div|a|b|i|u|em|strong|ul|ol|li|span|h[1-6]|table|tr|td|th|img|"
@@ -14,6 +14,8 @@ _PARAGRAPHS: Final = frozenset(
     {"p", "div", "ul", "ol", "table", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
 )
 _UNSHOWN: Final = frozenset({"script", "style", "template", "noscript"})
+# Deeper than any text of a message stands in its row; what is nested without end stays as it is.
+_LEVELS: Final = 10
 
 
 def has_html(text: str) -> bool:
@@ -25,10 +27,21 @@ def text_of_html(text: str) -> str:
     if not has_html(text):
         return text
     parser = _TextParser()
-    parser.feed(text)
+    parser.feed(text.replace("\r\n", "\n"))
     parser.close()
     joined = re.sub(r"[ \t\xa0]+", " ", "".join(parser.parts))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r" ?\n ?", "\n", joined)).strip()
+
+
+def without_html(value: Any, levels: int = _LEVELS) -> Any:  # noqa: ANN401 (JSON is anything)
+    """Return a value of a row with the text of HTML wherever a text stands in it."""
+    if isinstance(value, str):
+        return text_of_html(value)
+    if levels and isinstance(value, list):
+        return [without_html(item, levels - 1) for item in value]
+    if levels and isinstance(value, dict):
+        return {name: without_html(item, levels - 1) for name, item in value.items()}
+    return value
 
 
 class _TextParser(HTMLParser):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from app.datasets.readers import json_records, spreadsheet
+from app.datasets.readers import spreadsheet
 from app.datasets.readers.columns import (
     has_header,
     names_from,
@@ -13,7 +13,7 @@ from app.datasets.readers.columns import (
 )
 from app.datasets.readers.limits import MAX_COLUMNS, PASSAGE_CHARACTERS
 from app.datasets.readers.problems import NoRowsError, NothingReadableError, UnreadableFileError
-from app.datasets.readers.reading import read_items
+from app.datasets.readers.reading import read_finding_columns
 from app.datasets.readers.recognise import Recognised, recognise
 from app.datasets.readers.records import (
     ColumnRole,
@@ -23,8 +23,10 @@ from app.datasets.readers.records import (
     Plan,
     Reason,
     Record,
+    Surplus,
     shortened,
 )
+from app.datasets.readers.surplus import find_surplus
 from app.datasets.readers.survey import ColumnSurvey, as_text
 from app.datasets.readers.text_stream import Source
 
@@ -41,17 +43,22 @@ _WHOLE_FILE_PROBLEMS: Final = {
 }
 
 
-def inspect(source: Source, seconds: float = SECONDS) -> dict[str, Any]:
+def inspect(source: Source, encoding: str = "", seconds: float = SECONDS) -> dict[str, Any]:
     """Recognise the file and survey as many rows as the time allows.
+
+    Args:
+        source: the file.
+        encoding: the codec that somebody chose; empty to find it out.
+        seconds: how long to survey.
 
     Raises:
         UnreadableFileError: if nothing of it can be used.
     """
-    found = recognise(source)
+    found = recognise(source, encoding)
     notes: list[dict[str, Any]] = []
     _find_columns(source, found, notes)
     survey = _Survey(found.plan.columns)
-    survey.run(read_items(source, found.plan), source, seconds)
+    survey.run(read_finding_columns(source, found.plan), source, seconds)
     if survey.rows == 0:
         raise _nothing(survey)
     roles = propose_roles(survey.columns)
@@ -59,6 +66,7 @@ def inspect(source: Source, seconds: float = SECONDS) -> dict[str, Any]:
         "plan": found.plan.as_json(),
         "format": found.plan.format,
         "encoding": found.encoding.codec,
+        "encoding_is_chosen": encoding != "",
         "delimiter": found.plan.delimiter if found.plan.format is FileFormat.DELIMITED else "",
         "columns": [
             {
@@ -71,7 +79,7 @@ def inspect(source: Source, seconds: float = SECONDS) -> dict[str, Any]:
             }
             for column, role in zip(survey.columns, roles, strict=True)
         ],
-        "preview": survey.preview,
+        "preview": survey.preview(),
         "row_count": survey.estimated_rows(),
         "row_count_is_exact": survey.is_complete,
         "left_out_count": sum(survey.left_out.values()),
@@ -81,8 +89,9 @@ def inspect(source: Source, seconds: float = SECONDS) -> dict[str, Any]:
 
 class _Survey:
     def __init__(self, names: list[str]) -> None:
-        self.columns = [ColumnSurvey(name) for name in names]
-        self.preview: list[dict[str, Any]] = []
+        self._names = names
+        self.columns: list[ColumnSurvey] = []
+        self._first: list[tuple[int, list[str]]] = []
         self.rows = 0
         self.left_out: dict[Reason, int] = {}
         self.first_left_out: LeftOut | None = None
@@ -103,12 +112,22 @@ class _Survey:
                 return
 
     def _add(self, record: Record) -> None:
+        # The plan's names grow while a JSON file is read.
+        new = self._names[len(self.columns) : len(record.values)]
+        self.columns += [ColumnSurvey(name, rows=self.rows) for name in new]
         self.rows += 1
         for column, value in zip(self.columns, record.values, strict=True):
             column.add(value)
-        if len(self.preview) < _PREVIEW_ROWS:
+        if len(self._first) < _PREVIEW_ROWS:
             cells = [shortened(as_text(value), _PREVIEW_CHARACTERS) for value in record.values]
-            self.preview.append({"row": record.row, "cells": cells})
+            self._first.append((record.row, cells))
+
+    def preview(self) -> list[dict[str, Any]]:
+        """Return the first rows, with an empty cell for each column that came up after them."""
+        width = len(self.columns)
+        return [
+            {"row": row, "cells": cells + [""] * (width - len(cells))} for row, cells in self._first
+        ]
 
     def estimated_rows(self) -> int:
         return self.rows if self.is_complete else round(self.rows / max(self._share, 1e-9))
@@ -116,10 +135,8 @@ class _Survey:
 
 def _find_columns(source: Source, found: Recognised, notes: list[dict[str, Any]]) -> None:
     plan = found.plan
-    if plan.columns:
-        return
-    if plan.format in {FileFormat.JSON, FileFormat.JSON_LINES}:
-        plan.columns = json_records.find_columns(source, plan)
+    # The columns of JSON come up while it is read.
+    if plan.columns or plan.format in {FileFormat.JSON, FileFormat.JSON_LINES}:
         return
     rows = list(found.rows)
     if plan.format is FileFormat.SPREADSHEET:
@@ -139,7 +156,9 @@ def _find_columns(source: Source, found: Recognised, notes: list[dict[str, Any]]
     plan.has_header = has_header(rows)
     if plan.has_header and len(rows) == 1 and not found.has_longer_lines:
         raise NoRowsError
-    plan.columns = names_from(rows, header=plan.has_header)[:MAX_COLUMNS]
+    if plan.format is FileFormat.DELIMITED and plan.has_header and len(rows[0]) > 1:
+        plan.surplus = find_surplus(rows, plan.delimiter)
+    plan.columns = names_from(rows, header=plan.has_header, surplus=plan.surplus)[:MAX_COLUMNS]
 
 
 def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[dict[str, Any]]:
@@ -148,6 +167,7 @@ def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[
     plan = found.plan
     if plan.format in {FileFormat.DELIMITED, FileFormat.SPREADSHEET} and not plan.has_header:
         notes.append({"code": "no_header"})
+    notes += _surplus_notes(found, survey)
     if found.encoding.broken_bytes:
         notes.append({"code": "broken_bytes", "count": found.encoding.broken_bytes})
     if found.formulas.cells:
@@ -199,6 +219,18 @@ def _purpose_notes(used: dict[ColumnRole, list[ColumnSurvey]]) -> list[dict[str,
     sorted_by = kinds or [c for c in used.get(ColumnRole.ANSWER, []) if c.holds_kinds]
     if sorted_by and sorted_by[0].kinds:
         return [{"code": "sorting", "kinds": len(sorted_by[0].kinds)}]
+    return []
+
+
+def _surplus_notes(found: Recognised, survey: _Survey) -> list[dict[str, Any]]:
+    """What was done with the cells that most rows have beyond the names."""
+    plan = found.plan
+    if plan.surplus in {Surplus.OF_TEXTS, Surplus.OF_LAST} and len(plan.columns) > 1:
+        return [{"code": f"surplus_{plan.surplus}", "delimiter": plan.delimiter}]
+    if plan.surplus is Surplus.OF_UNNAMED:
+        named = len(found.rows[plan.rows_above])
+        if any(column.holds_text for column in survey.columns[named:]):
+            return [{"code": "surplus_of_unnamed", "delimiter": plan.delimiter}]
     return []
 
 

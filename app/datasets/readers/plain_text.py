@@ -12,16 +12,17 @@ from app.datasets.readers.text_stream import Source, bounded_lines
 _LINE_CHARACTERS: Final = 64 * 1024
 _BLOCK_CHARACTERS: Final = 16 * PASSAGE_CHARACTERS
 _NUMBER: Final = r"\s*\d{0,4}\s*[:.)\]–-]\s*"
-_QUESTION: Final = re.compile(
+_QUESTION_MARK: Final = (
     r"\s*(?:q|question|f|frage|kunde|customer|user|human|pregunta|domanda|vraag|pergunta|вопрос)"
-    rf"(?:{_NUMBER})(?=\S)",
-    re.IGNORECASE,
+    rf"(?:{_NUMBER})"
 )
-_ANSWER: Final = re.compile(
+_ANSWER_MARK: Final = (
     r"\s*(?:a|answer|antwort|reply|support|assistant|agent|bot|respuesta|réponse|risposta|antwoord"
-    rf"|resposta|ответ)(?:{_NUMBER})(?=\S)",
-    re.IGNORECASE,
+    rf"|resposta|ответ)(?:{_NUMBER})"
 )
+_QUESTION: Final = re.compile(rf"{_QUESTION_MARK}(?=\S)", re.IGNORECASE)
+_ANSWER: Final = re.compile(rf"{_ANSWER_MARK}(?=\S)", re.IGNORECASE)
+_MARK_ALONE: Final = re.compile(rf"{_QUESTION_MARK}|{_ANSWER_MARK}", re.IGNORECASE)
 _SENTENCE_ENDS: Final = '.!?…:;"”»'
 
 
@@ -31,6 +32,11 @@ def has_marked_pairs(head: str) -> bool:
     questions = sum(_QUESTION.match(line) is not None for line in lines)
     answers = sum(_ANSWER.match(line) is not None for line in lines)
     return min(questions, answers) >= 1 and questions + answers >= max(2, 0.15 * len(lines))
+
+
+def is_mark(text: str) -> bool:
+    """Say whether a text is a mark such as `Q:` and nothing else."""
+    return _MARK_ALONE.fullmatch(text) is not None
 
 
 def read_pairs(source: Source, plan: Plan) -> Iterator[Item]:

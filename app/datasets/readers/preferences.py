@@ -7,7 +7,12 @@ files (`input` with its messages, `preferred_output`, `non_preferred_output`).
 
 from typing import Any, Final
 
-from app.datasets.readers.conversations import Conversation, NoExampleError, read_conversation
+from app.datasets.readers.conversations import (
+    Conversation,
+    NoExampleError,
+    messages_in,
+    read_conversation,
+)
 from app.datasets.readers.records import Reason
 
 _UP: Final = frozenset(
@@ -44,9 +49,7 @@ def thumb_word(text: str) -> str:
 
 def holds_turns(value: Any) -> bool:  # noqa: ANN401 (JSON is anything)
     """Say whether a value is messages rather than a text."""
-    if isinstance(value, dict):
-        value = value.get("messages")
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return isinstance(next(iter(messages_in(value)), None), dict)
 
 
 def read_answered(prompt: Any, answer: Any) -> Conversation:  # noqa: ANN401 (JSON is anything)

@@ -15,7 +15,7 @@ from app.datasets.readers.problems import (
     NotTextError,
     OtherKindOfFileError,
 )
-from app.datasets.readers.records import FileFormat, Plan
+from app.datasets.readers.records import FileFormat, Plan, Surplus
 from app.datasets.readers.text_stream import Source, bounded_lines, tidied
 
 _HEAD_CHARACTERS: Final = 128 * 1024
@@ -70,8 +70,8 @@ class Recognised:
     """Whether lines too long to be looked at stand among them."""
 
 
-def recognise(source: Source) -> Recognised:
-    """Find out format, encoding and delimiter.
+def recognise(source: Source, chosen: str = "") -> Recognised:
+    """Find out format, encoding and delimiter; the encoding only if nobody chose it.
 
     Raises:
         UnreadableFileError: if it is nothing that Tailor reads.
@@ -81,7 +81,7 @@ def recognise(source: Source) -> Recognised:
     if _is_workbook(source.path):
         formulas = archives.check_spreadsheet(source.path)
         return Recognised(Plan(FileFormat.SPREADSHEET), FoundEncoding("utf-8"), formulas)
-    encoding = find_encoding(source.path)
+    encoding = FoundEncoding(chosen) if chosen else find_encoding(source.path)
     with source.open_text(encoding.codec, newline="") as stream:
         head, has_longer_lines = _head_of(stream)
     if not head.strip("\x00 \t\r\n\f\v"):
@@ -156,18 +156,26 @@ def _plan_for(head: str, codec: str) -> tuple[Plan, list[list[str]]]:
     if json_format := _json_format(head):
         name = json_records.find_list_name(head) if json_format is FileFormat.JSON else ""
         return Plan(json_format, codec, list_name=name), []
-    if found := delimited.find_delimiter(head):
-        delimiter, rows = found
-        blanks = delimited.has_blanks_after(head, delimiter)
-        return Plan(FileFormat.DELIMITED, codec, delimiter, blanks_after_delimiter=blanks), rows
-    if plain_text.has_marked_pairs(head):
+    found = delimited.find_table(head)
+    if plain_text.has_marked_pairs(head) and (found is None or _begins_with_marks(*found)):
         return Plan(FileFormat.PAIRS, codec, columns=["Question", "Answer"]), []
+    if found:
+        plan, rows = found
+        plan.encoding = codec
+        return plan, rows
     if markdown.is_markdown(head):
         return Plan(FileFormat.MARKDOWN, codec, columns=["Text"]), []
     lines = head.splitlines()
     if _is_one_named_column(lines):
-        return Plan(FileFormat.DELIMITED, codec), [[line] for line in lines[:400] if line.strip()]
+        plan = Plan(FileFormat.DELIMITED, codec, surplus=Surplus.OF_LAST)
+        return plan, [[line] for line in lines[:400] if line.strip()]
     return Plan(FileFormat.TEXT, codec, columns=["Text"]), []
+
+
+def _begins_with_marks(plan: Plan, rows: list[list[str]]) -> bool:
+    """Recognise marked text out of Word, which puts a tab between `Q:` and the question."""
+    marks = [row[0] for row in rows if len(row) > 1 and row[0].strip()]
+    return plan.delimiter == "\t" and bool(marks) and all(map(plain_text.is_mark, marks))
 
 
 def _is_one_named_column(lines: list[str]) -> bool:

@@ -40,6 +40,9 @@ class Reason(StrEnum):
     """Why a row was left out; app/datasets/wording.py has the sentences."""
 
     EMPTY_ROW = "empty_row"
+    """No column of it holds anything."""
+    NOTHING_CHOSEN = "nothing_chosen"
+    """What it holds stands in columns that are left out, or under names that are no columns."""
     EMPTY_QUESTION = "empty_question"
     EMPTY_ANSWER = "empty_answer"
     NO_QUESTION = "no_question"
@@ -86,6 +89,19 @@ class LeftOut:
 Item = Record | LeftOut
 
 
+class Surplus(StrEnum):
+    """Whose the cells are that a row has beyond the names of the columns."""
+
+    NOBODYS = "nobodys"
+    """The row is damaged and left out."""
+    OF_UNNAMED = "of_unnamed"
+    """Of columns without a name, which get one."""
+    OF_TEXTS = "of_texts"
+    """Of the texts in the row: in them stands the delimiter too, before a blank."""
+    OF_LAST = "of_last"
+    """Of the last column: in its text stands the delimiter too."""
+
+
 @dataclass(slots=True)
 class Plan:
     """How a file is to be read, as the inspection found out. Plain data, kept with the import."""
@@ -94,6 +110,9 @@ class Plan:
     encoding: str = "utf-8"
     delimiter: str = ","
     blanks_after_delimiter: bool = False
+    escapes_quotes: bool = False
+    """Whether a quotation mark inside a text has a backslash before it, as databases write it."""
+    surplus: Surplus = Surplus.NOBODYS
     newline: str = "\n"
     """What ends a row of a table; a carriage return alone in files from old Macs."""
     rows_above: int = 0
@@ -109,7 +128,9 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(**{**data, "format": FileFormat(data["format"])})
+        # Plans of earlier uploads lack what readers have learned since.
+        surplus = Surplus(data.get("surplus", Surplus.NOBODYS))
+        return cls(**{**data, "format": FileFormat(data["format"]), "surplus": surplus})
 
 
 def shortened(value: object, limit: int = 200) -> str:

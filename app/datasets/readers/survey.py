@@ -2,9 +2,11 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from app.datasets.readers.conversations import NoExampleError, content_of, holds_speakers
 from app.datasets.readers.html_text import has_html
 from app.datasets.readers.preferences import THUMB_WORDS, thumb_word
 from app.datasets.readers.records import shortened
@@ -12,6 +14,8 @@ from app.datasets.shapes import LONGEST_KIND, MOST_GUESSED_KINDS
 
 _NUMBER: Final = re.compile(r"[-+]?[\d.,'\s]*\d[\d.,'\s]*\s?[%€$£]?")
 _DATE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[ T]\d{1,2}:\d{2}.*)?")
+# One word with a digit or an at sign in it, or an address of the web: what machines give out.
+_CODE: Final = re.compile(r"(?=.*[\d@]|.*://|www\.)[!-~]+")
 _EXAMPLES: Final = 3
 
 
@@ -24,6 +28,8 @@ class ColumnSurvey:
     longest: int = 0
     questions: int = 0
     numbers: int = 0
+    codes: int = 0
+    """Numbers, dates, addresses and the like, which nobody asks or answers."""
     with_html: int = 0
     turn_lists: int = 0
     lists: int = 0
@@ -43,7 +49,9 @@ class ColumnSurvey:
         self.characters += len(text)
         self.longest = max(self.longest, len(text))
         self.questions += text.endswith(("?", "？", "؟"))
-        self.numbers += _is_number(text)
+        is_number = _is_number(text)
+        self.numbers += is_number
+        self.codes += is_number or (len(text) < 200 and _CODE.fullmatch(text) is not None)
         self.with_html += has_html(text)
         self._keep(text)
 
@@ -53,11 +61,11 @@ class ColumnSurvey:
             return
         self.filled += 1
         self.lists += 1
-        turns = value.get("messages") if isinstance(value, dict) else value
-        first = turns[0] if isinstance(turns, list) and turns else None
-        self.turn_lists += isinstance(first, dict) and bool({"role", "from"} & first.keys())
+        self.turn_lists += holds_speakers(value)
+        text = as_text(value)
+        self.with_html += has_html(text)
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(shortened(as_text(value)))
+            self.examples.append(shortened(text))
 
     def _keep(self, text: str) -> None:
         if len(self.examples) < _EXAMPLES and shortened(text) not in self.examples:
@@ -74,6 +82,11 @@ class ColumnSurvey:
     @property
     def is_numeric(self) -> bool:
         return self.filled > 0 and self.numbers >= 0.9 * self.filled
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether more stands there than numbers, dates and addresses."""
+        return self.filled > 0 and self.codes < 0.9 * self.filled
 
     @property
     def is_conversation(self) -> bool:
@@ -117,10 +130,18 @@ def as_text(value: Any) -> str:  # noqa: ANN401 (JSON is anything)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def is_filled(value: Any) -> bool:  # noqa: ANN401 (JSON is anything)
+    """Say whether anything stands there."""
+    return bool(value.strip()) if isinstance(value, str) else value not in (None, [], {})
+
+
 def _turn_text(turn: dict[str, Any]) -> str:
-    speaker = turn.get("role", turn.get("from", ""))
-    content = turn.get("content", turn.get("value", ""))
-    return f"{speaker}: {content}" if speaker else json.dumps(turn, ensure_ascii=False)
+    speaker = turn.get("role", turn.get("from"))
+    # What is more than text is shown as it stands in the file.
+    with suppress(NoExampleError):
+        if speaker:
+            return f"{speaker}: {content_of(turn)}"
+    return json.dumps(turn, ensure_ascii=False)
 
 
 def _is_number(text: str) -> bool:

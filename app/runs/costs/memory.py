@@ -19,19 +19,19 @@ from app.runs.costs.kept import (
     kept_per_token,
     number_bytes,
 )
+from app.runs.costs.tiles import ANSWERS_AT_ONCE
 from app.runs.costs.trained import fixed_numbers, trained_numbers
 from app.runs.costs.work import Work
 from app.runs.device_constants import DeviceConstants
 from app.runs.methods import Method, Quantization
 
-_POSITIONS_AT_ONCE: Final = 1024
 # A weight, its gradient, the optimizer's two moments; and what a checkpoint writes, twice for a
 # moment: the tensors' bytes and the file made of them.
 _TRAINED_BYTES: Final = 16
 _GRADIENT_BYTES: Final = 4
-_CHECKPOINT_BYTES: Final = 24
-# As they come, in 32 bits, their exponentials for the sum, and once more as they came.
-_SCORE_BYTES: Final = 14
+_CHECKPOINT_BYTES: Final = 28
+# As they come, in 32 bits, and their exponentials as they came.
+_SCORE_BYTES: Final = 8
 # Where the head itself learns, the scores of all answers are there at once: as they come, as
 # logarithms, and the slopes of both.
 _LEARNED_SCORE_BYTES: Final = 16
@@ -42,6 +42,18 @@ _RUNNING_NUMBERS: Final = 3
 _QUANTIZED_BYTES: Final = {
     Quantization.EIGHT_BIT: 1.0 + 4 / 1024,
     Quantization.FOUR_BIT: 0.5 + 1 / 64 + 4 / (64 * 256),
+}
+
+
+# Blocks that are made and let go between those that are kept leave gaps, in which not all that
+# comes later fits: the more, the more a method copies, turns or builds whole matrices. Kept bytes
+# themselves are known to a hundredth; these were fitted on real trainings (docs/benchmarks.md).
+_CHURN: Final = {
+    Method.DORA: 1.2,
+    Method.BOFT: 1.1,
+    Method.OFT: 1.4,
+    Method.LOHA: 1.4,
+    Method.FULL: 1.5,
 }
 
 
@@ -61,7 +73,7 @@ COST_WORDS: Final = {
     Cost.WEIGHTS: "The base model",
     Cost.TRAINED: "What learns, with its optimizer",
     Cost.ACTIVATIONS: "What is kept of the text while it learns (activations)",
-    Cost.SCORES: "Scores of all words, for a few places at a time",
+    Cost.SCORES: "Scores of words, for a part of them at a time",
     Cost.CHECKPOINT: "Copies while the state is saved",
 }
 
@@ -88,7 +100,7 @@ def peak_memory(
     trained = trained_numbers(shape, work.method, work.settings)
     kept = kept_bytes(shape, work, constants, recompute=recompute)
     running = running_bytes(shape, work)
-    factor = constants.heap_factor if work.is_quick else constants.plain_heap_factor
+    factor = heap_factor(work, constants)
     margin = constants.margin_bytes if work.is_quick else constants.plain_margin_bytes
     beside = factor * kept + running
     # Scores are gone before the backward pass begins, which takes their room.
@@ -105,6 +117,13 @@ def peak_memory(
             Cost.CHECKPOINT: copies,
         }
     )
+
+
+def heap_factor(work: Work, constants: DeviceConstants) -> float:
+    """Return what the process takes from the machine for each byte that it keeps of a pass."""
+    if work.is_quick:
+        return constants.heap_factor
+    return constants.plain_heap_factor * _CHURN.get(work.method, 1.0)
 
 
 def kept_bytes(
@@ -133,23 +152,12 @@ def weights_bytes(shape: TransformerShape, work: Work, constants: DeviceConstant
         return size * (max(0.0, shape.size - layers) + here)
     few_bits = _QUANTIZED_BYTES.get(work.quantization)
     if few_bits is None:
-        return float(size * (shape.size + _joined_numbers(shape, work, constants)))
+        return float(size * shape.size)
     # Tables of embeddings and the head stay as they are.
     matrices = min(shape.size, shape.layers * shape.layer_weights)
     # One matrix at a time is calculated back to the format of the run.
     unpacked = size * max(map(prod, shape.layer_matrices))
     return few_bits * matrices + size * (shape.size - matrices) + unpacked
-
-
-def _joined_numbers(shape: TransformerShape, work: Work, constants: DeviceConstants) -> int:
-    """Count the weights that the quick way lays beside each other.
-
-    On a processor they are there twice: the file that they were read from stays mapped as a whole.
-    """
-    if not work.is_quick or not constants.maps_weights:
-        return 0
-    outputs = shape.query_width + 2 * shape.key_width + (2 if shape.is_gated else 1) * shape.ffn
-    return shape.layers * shape.hidden * outputs
 
 
 def running_bytes(shape: TransformerShape, work: Work) -> float:
@@ -160,6 +168,7 @@ def _score_bytes(shape: TransformerShape, work: Work, constants: DeviceConstants
     answers = max(1.0, work.most_at_once * work.answer_share)
     if work.method is Method.FULL:
         return _LEARNED_SCORE_BYTES * shape.vocabulary * answers
-    # The products lay the head's weights out anew, one for the scores and one for their slopes.
-    head = 2.0 * constants.weight_bytes * shape.vocabulary * shape.hidden
-    return head + _SCORE_BYTES * shape.vocabulary * min(_POSITIONS_AT_ONCE, answers)
+    words = min(constants.words_at_once, shape.vocabulary)
+    # A product may lay these words' weights out anew.
+    head = constants.weight_bytes * words * shape.hidden
+    return head + _SCORE_BYTES * words * min(ANSWERS_AT_ONCE, answers)

@@ -1,8 +1,10 @@
 """How long a training takes, from the start of its process to its end."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from app.base_models.transformer_shape import TransformerShape
+from app.runs.costs.asking import recall_seconds, shown_seconds
 from app.runs.costs.batching import unevenness
 from app.runs.costs.efforts import effort
 from app.runs.costs.kept import number_bytes
@@ -21,32 +23,63 @@ _SAVED_BYTES: Final = 12
 _NUMBERS_OF_A_STEP: Final = 6.0
 
 
+@dataclass(frozen=True)
+class TrainingTime:
+    """How long a training takes, in seconds, part by part; all of it adds up.
+
+    Attributes:
+        around: starting, checkpoints, and the training questions that are asked again at the end.
+        beforehand: asking the base model before anything is learned.
+        learning: all updates.
+        evaluating: asking what is held out while it learns, and the answers that are shown.
+    """
+
+    around: float
+    beforehand: float
+    learning: float
+    evaluating: float
+
+    @property
+    def total(self) -> float:
+        return self.around + self.beforehand + self.learning + self.evaluating
+
+
 def training_seconds(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:
     """Return how long a training takes, from the start of its process to its end."""
-    rows = work.examples * work.rows_per_example
+    return training_time(shape, work, constants).total
+
+
+def training_time(shape: TransformerShape, work: Work, constants: DeviceConstants) -> TrainingTime:
+    """Return how long each part of a training takes."""
+    evaluations = work.evaluations if work.held_out else 0
     held_out = work.held_out * work.rows_per_example
-    learned = work.examples * (work.rows_per_example if work.learns_from_all_rows else 1)
-    passes = work.epochs * work.micro_batches
-    tokens = work.epochs * learned * work.row_tokens
-    learning = passes_seconds(shape, work, constants, tokens, passes)
-    if work.is_quick:
-        learning *= unevenness(min(work.examples, work.examples_per_update), constants.threads)
+    learning = _learning_seconds(shape, work, constants)
+    answering = shown_seconds(shape, work, constants)
+    asked_first = held_out if evaluations else 0
     if work.asks_base_first:
-        asked_first = rows + held_out
-        learning += _asking_seconds(shape, work, constants, asked_first)
-    if not work.learns_from_all_rows:
-        learning += work.epochs * _asking_seconds(shape, work, constants, work.examples)
-    answering = work.answer_tokens * shape.layers * constants.answer_layer_seconds
-    # Once more before anything was learned, by the base model.
-    asked = work.evaluations + 1 if work.held_out else 0
-    return (
-        constants.start_seconds
-        + learning
-        + work.updates * _update_seconds(shape, work, constants)
-        + constants.fresh_byte_seconds * _fresh_bytes(shape, work, constants)
-        + asked * (_asking_seconds(shape, work, constants, held_out) + answering)
-        + _saving_seconds(shape, work, constants, learning)
+        asked_first += work.examples * work.rows_per_example + held_out
+    return TrainingTime(
+        around=constants.start_seconds
+        + recall_seconds(shape, work, constants)
+        + _saving_seconds(shape, work, constants, learning),
+        beforehand=_asking_seconds(shape, work, constants, asked_first),
+        learning=learning,
+        # The base model answers as well, once.
+        evaluating=evaluations * _asking_seconds(shape, work, constants, held_out)
+        + (evaluations + 1 if evaluations else 0) * answering,
     )
+
+
+def _learning_seconds(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:
+    learned = work.examples * (work.rows_per_example if work.learns_from_all_rows else 1)
+    tokens = work.epochs * learned * work.row_tokens
+    seconds = passes_seconds(shape, work, constants, tokens, work.epochs * work.micro_batches)
+    if work.is_quick:
+        seconds *= unevenness(min(work.examples, work.examples_per_update), constants.threads)
+    if not work.learns_from_all_rows:
+        seconds += work.epochs * _asking_seconds(shape, work, constants, work.examples)
+    seconds += work.updates * _update_seconds(shape, work, constants)
+    return seconds + constants.fresh_byte_seconds * _fresh_bytes(shape, work, constants)
 
 
 def _update_seconds(shape: TransformerShape, work: Work, constants: DeviceConstants) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any, Final, Self
 
-from app.runs.costs.batching import likely_groups, updates_in_window
+from app.runs.costs.batching import FilledPasses, likely_passes, updates_in_window
 from app.runs.methods import METHODS, Method, Quantization
 from app.runs.objectives import Objective
 
@@ -27,8 +27,10 @@ class Work:
         epochs: passes over them.
         answer_share: the share of the tokens that are answers.
         held_out: examples that are asked at each evaluation.
-        answer_tokens: written at each evaluation, for the answers that are shown.
+        answer_tokens: of the longest answer that is written at each evaluation, to be shown.
         divided_over: on how many devices the base model's layers lie, a part of each on each.
+        may_fall_to_four_bits: whether it goes on with the base model in 4 bits where nothing else
+            helps against too little memory, on devices that can.
     """
 
     row_tokens: float
@@ -46,6 +48,7 @@ class Work:
     evaluations: int = 0
     answer_tokens: int = 0
     divided_over: int = 1
+    may_fall_to_four_bits: bool = False
 
     def share(self, devices: int) -> Self:
         """Return what each of several devices does that learn together."""
@@ -108,10 +111,7 @@ class Work:
         """Tokens of the fullest micro-batch."""
         if self.is_quick:
             return round(max(self.longest_row * self._learned_rows, self._packed_at_once))
-        # The longest rows, or many usual ones.
-        lengths = (self.longest_row, self.row_tokens)
-        fullest = max(length * ceil(self._examples_at_once(length)) for length in lengths)
-        return round(fullest * self._learned_rows)
+        return round(self._filled.fullest * self._learned_rows / self.rows_per_example)
 
     @property
     def micro_batches(self) -> float:
@@ -119,7 +119,7 @@ class Work:
         if self.is_quick:
             tokens = self.examples_per_update * self.row_tokens * self.rows_per_example
             return self._updates_of_an_epoch * ceil(tokens / self.tokens_per_micro_batch)
-        return self.examples / self._examples_at_once(self.row_tokens)
+        return self._filled.of_an_epoch
 
     @property
     def _learned_rows(self) -> int:
@@ -134,14 +134,16 @@ class Work:
         passes = ceil(tokens * self.rows_per_example / self.tokens_per_micro_batch)
         return tokens * self._learned_rows / max(1, passes)
 
-    def _examples_at_once(self, length: float) -> float:
-        """Return how many examples of about a length stand together, on average."""
-        room = int(self.tokens_per_micro_batch / max(1.0, length * self.rows_per_example))
-        # As far as most rows may lie from each other, and sorted so much closer together.
-        spread = 2 * max(0.0, min(self.longest_row - self.row_tokens, self.row_tokens))
-        spread *= self.rows_per_example / self._window
-        groups = likely_groups(spread, self.examples_per_update)
-        return max(1.0, min(room, self.examples_per_update / groups))
+    @property
+    def _filled(self) -> FilledPasses:
+        return likely_passes(
+            round(self.row_tokens * self.rows_per_example, 1),
+            self.longest_row * self.rows_per_example,
+            self.examples,
+            self.examples_per_update,
+            self.epochs,
+            self.tokens_per_micro_batch,
+        )
 
     @property
     def _updates_of_an_epoch(self) -> int:

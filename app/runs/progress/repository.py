@@ -86,21 +86,23 @@ def write(
         raise LostLeaseError(f"run {run_id} is no longer held under fence {fence}")
     if values.get("lease_owner", run_id) is None:
         leave(session, run_id, values["status"])
-    if events:
-        moment = now()
-        session.execute(
-            insert(RunEvent),
-            [
-                {
-                    "run_id": run_id,
-                    "sequence": newest - len(events) + number,
-                    "kind": kind,
-                    "payload": payload,
-                    "at": moment,
-                }
-                for number, (kind, payload) in enumerate(events, start=1)
-            ],
-        )
+    add_events(session, run_id, newest - len(events), events)
+
+
+def add_events(
+    session: Session, run_id: str, after: int, events: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    """Add events behind the one with a number, in a transaction that has raised the run's count."""
+    if not events:
+        return
+    moment = now()
+    session.execute(
+        insert(RunEvent),
+        [
+            {"run_id": run_id, "sequence": number, "kind": kind, "payload": payload, "at": moment}
+            for number, (kind, payload) in enumerate(events, start=after + 1)
+        ],
+    )
 
 
 def put_metrics(session: Session, run_id: str, metrics: Mapping[tuple[int, str], float]) -> None:

@@ -1,22 +1,45 @@
 """Joining the queue, being claimed from it, and leaving it."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.database.base import JsonObject
 from app.jobs import RUNS_QUEUE
-from app.leases.repository import claim
+from app.leases.repository import claim_and_read
 from app.runs.queue import repository, turns
 from app.runs.queue.forecast import NOBODY_HELD, People
 from app.runs.queue.hints import wake_workers
-from app.runs.queue.limits import WEEK_SECONDS, Limits, hold_of
+from app.runs.queue.limits import WEEK_SECONDS, Limit, Limits, hold_of
 from app.runs.queue.needs import Needs, Serves
 from app.runs.queue.places import QueuePlace, places
 from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.workers.device import OneDevice
 from app.workers.repository import devices_there
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that was just claimed.
+
+    Attributes:
+        attempts: claims that ended without a result, this one included.
+        finishes: someone wants it to learn no more and to keep its best.
+        event_count: the number of its newest event.
+    """
+
+    run_id: str
+    fence: int
+    attempts: int
+    recipe: JsonObject
+    finishes: bool
+    event_count: int
+
+
+_READ = (Run.attempts, Run.recipe, Run.finish_requested_at, Run.event_count)
 
 
 def line_up(session: Session, run: Run) -> None:
@@ -46,8 +69,8 @@ def claim_next(
     device: OneDevice | None,
     values: Mapping[str, Any],
     count_free: Callable[[], int] = lambda: 1,
-) -> tuple[str, int] | None:
-    """Claim the run whose turn it is on a device; its id and the new fence, or None.
+) -> Claim | None:
+    """Claim the run whose turn it is on a device, or None if none may start on it.
 
     One that must have more devices than are free is waited for: nobody overtakes it on its
     machine, or it would wait for ever.
@@ -60,16 +83,19 @@ def claim_next(
         count_free: says how many of its machine are free, itself included; asked only where it
             matters, because to look is to take for a moment.
     """
-    found = _first_that_may_start(session, Serves.by(device), people_now(session))
+    found = _first_that_may_start(session, Serves.by(device))
     if found is None or (found.needs_devices > 1 and found.needs_devices > count_free()):
         return None
     run_id, person_id = found.run_id, found.person_id
     changed = {**values, "device": None if device is None else device.as_json()}
-    fence = claim(session, Run, run_id, owner=owner, claimable=[RunStatus.QUEUED], values=changed)
-    if fence is None:
+    row = claim_and_read(
+        session, Run, run_id, _READ, owner=owner, claimable=[RunStatus.QUEUED], values=changed
+    )
+    if row is None:
         return None
     repository.begin_use(session, run_id, person_id)
-    return run_id, fence
+    fence, attempts, recipe, finish_requested_at, event_count = tuple(row)
+    return Claim(run_id, fence, attempts, recipe, finish_requested_at is not None, event_count)
 
 
 def use_further(session: Session, run: Run, count: int) -> None:
@@ -98,7 +124,7 @@ def people_now(session: Session) -> People:
 def _uses_over_limit(session: Session, limits: Limits) -> tuple[float, repository.Uses]:
     """Return the time, and the last week's uses of those who have had all that they may have.
 
-    Only they are read one by one: a claim must not take longer the more was trained.
+    Only they are read one by one: this must not take longer the more was trained.
     """
     moment, used = repository.seconds_used(session, WEEK_SECONDS)
     over = {
@@ -119,24 +145,52 @@ def places_in_queue(session: Session, run_ids: Collection[str]) -> dict[str, Que
     )
 
 
-def _first_that_may_start(
-    session: Session, serves: Serves, people: People
-) -> repository.FirstInTurn | None:
-    held_back = set(people.holds)
-    if not people.limits.count_runs:
-        return repository.first_waiting(session, serves, held_back)
+def _first_that_may_start(session: Session, serves: Serves) -> repository.FirstInTurn | None:
+    """Return the first run that no limit holds back.
+
+    Runs in work are counted for everybody at once: those who have as many as they may stay at the
+    head of the queue, where each claim would meet them. Hours are added up for the one person whose
+    turn it is, and for everybody only once they hold that person back: a claim must not take longer
+    the more was trained.
+    """
+    limits = repository.limits(session)
+    if limits.are_empty:
+        return repository.first_waiting(session, serves, ())
+    held_back = _at_work_limit(session, limits)
+    knows_all_holds = False
     while True:
         # With the savepoint the locks go, so that nobody waits for what we do not take.
         with session.begin_nested() as attempt:
             found = repository.first_waiting(session, serves, held_back)
-            if found is None:
-                return None
-            person_id = found.person_id
-            most = people.limits.of(person_id).runs_at_once
-            # Another worker may have begun one of theirs since we looked.
-            if person_id is None or most is None:
+            if found is None or found.person_id is None:
                 return found
-            if repository.in_work_once_locked(session, person_id) < most:
+            if _may_begin(session, found.person_id, limits.of(found.person_id)):
                 return found
             attempt.rollback()
-        held_back.add(person_id)
+        held_back.add(found.person_id)
+        if not knows_all_holds:
+            held_back.update(people_now(session).holds)
+            knows_all_holds = True
+
+
+def _at_work_limit(session: Session, limits: Limits) -> set[str]:
+    """Return the people who have as many runs in work as they may."""
+    if not limits.count_runs:
+        return set()
+    return {
+        person
+        for person, count in repository.in_work_by_person(session).items()
+        if (most := limits.of(person).runs_at_once) is not None and count >= most
+    }
+
+
+def _may_begin(session: Session, person_id: str, limit: Limit) -> bool:
+    """Say whether a person may begin one more run; until the commit nobody else begins theirs."""
+    if limit.runs_at_once is not None:
+        in_work = repository.in_work_once_locked(session, person_id)
+        if in_work >= limit.runs_at_once:
+            return False
+    if limit.device_hours_a_week is None:
+        return True
+    used = repository.seconds_used_by(session, person_id, WEEK_SECONDS)
+    return used < limit.device_hours_a_week * 3600

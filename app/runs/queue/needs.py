@@ -14,7 +14,8 @@ class Needs:
 
     Attributes:
         kind: the only kind of device that can train it; None if any can.
-        memory_bytes: of how much memory even its smallest form has need; None if nobody knows.
+        memory_bytes: of how much memory even its smallest form has need; None if nobody knows, or
+            if no device that was there when it was queued had so much.
         devices: how many of one machine it must have at once.
         bits: the form of few bits in which the device must be able to hold the base model, if any.
     """
@@ -28,14 +29,15 @@ class Needs:
 ANYTHING: Final = Needs()
 
 
-def needs_of(recipe: Recipe) -> Needs:
-    """Return what a recipe needs.
+def needs_of(recipe: Recipe, memory_bytes: int | None = None) -> Needs:
+    """Return what a recipe needs, and of how much memory, where the planner is sure of it.
 
     Not every device can calculate with weights in few bits. A model that is divided fits on no
     fewer devices than it was divided for; any other run begins on those that are free.
     """
     bits = None if recipe.quantization is Quantization.NONE else recipe.quantization
-    return Needs(devices=recipe.devices if recipe.divides_model else 1, bits=bits)
+    devices = recipe.devices if recipe.divides_model else 1
+    return Needs(memory_bytes=memory_bytes, devices=devices, bits=bits)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Where a waiting run stands: its place, when it should start, and what it waits for."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.runs.queue.forecast import NOBODY_HELD, People, forecast
 from app.runs.queue.limits import Hold
-from app.runs.queue.needs import Needs, Serves
+from app.runs.queue.needs import ANYTHING, Needs, Serves
 from app.runs.queue.repository import QueueEntry
 from app.workers.device import DeviceFacts
 
@@ -63,11 +63,25 @@ def places(
             in_work=in_work,
             seconds_until_start=None if start is None else start.seconds,
             has_worker=bool(devices),
-            lacks=entry.needs if devices and not can_train else None,
+            lacks=_lacking(entry.needs, serving) if devices and not can_train else None,
             hold=hold,
             hold_seconds=_seconds_until(hold, people),
         )
     return found
+
+
+def _lacking(needs: Needs, serving: Collection[Serves]) -> Needs:
+    """Return what no device has of all that is needed; all of it if each has some of it."""
+    each = {
+        "kind": Needs(kind=needs.kind),
+        "memory_bytes": Needs(memory_bytes=needs.memory_bytes),
+        "devices": Needs(devices=needs.devices),
+        "bits": Needs(bits=needs.bits),
+    }
+    met = {name for name, one in each.items() if any(serves.can_train(one) for serves in serving)}
+    if met == each.keys():
+        return needs
+    return replace(needs, **{name: getattr(ANYTHING, name) for name in met})
 
 
 def _seconds_until(hold: Hold | None, people: People) -> float | None:

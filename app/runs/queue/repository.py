@@ -270,6 +270,15 @@ def seconds_used(session: Session, seconds_ago: float) -> tuple[float, dict[str,
     return moment, {str(person_id): float(seconds) for person_id, seconds in rows}
 
 
+def seconds_used_by(session: Session, person_id: str, seconds_ago: float) -> float:
+    """Return how long one person had devices since so long ago."""
+    since = database_epoch() - seconds_ago
+    began = case((DeviceUse.began_at < since, since), else_=DeviceUse.began_at)
+    used = func.sum(func.coalesce(DeviceUse.ended_at, database_epoch()) - began)
+    query = select(used).where(DeviceUse.person_id == person_id, _lasted_after(since))
+    return float(session.scalar(query) or 0.0)
+
+
 def uses_of(session: Session, people: Collection[str], since: float, moment: float) -> Uses:
     """Return when some people had a device since a time; what lasts ends at the moment."""
     uses: Uses = defaultdict(list)
@@ -312,7 +321,7 @@ def with_people(session: Session, run_ids: Sequence[str]) -> dict[str, tuple[Run
     return {run.id: (run, name or "") for run, name in rows}
 
 
-def _lasted_after(moment: float) -> ColumnElement[bool]:
+def _lasted_after(moment: float | ColumnElement[float]) -> ColumnElement[bool]:
     return or_(DeviceUse.ended_at.is_(None), DeviceUse.ended_at > moment)
 
 

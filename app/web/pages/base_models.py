@@ -8,12 +8,14 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import User
+from app.adapters.uses import delete_unused
 from app.base_models import secrets, service
 from app.base_models.errors import UnknownBaseModelError
 from app.base_models.folders import register_folder
 from app.base_models.shelf import on_shelf, shelf
 from app.base_models.tables import BaseModel
 from app.errors import DomainError
+from app.jobs import LIGHT_QUEUE
 from app.projects.service import choose_base_model
 from app.projects.tables import Project
 from app.runs.outlook import devices_now
@@ -31,6 +33,7 @@ from app.web.dependencies import (
 )
 from app.web.flashes import redirect
 from app.web.templating import render
+from app.workers.repository import is_anyone_there
 
 router = APIRouter()
 
@@ -197,7 +200,7 @@ def delete(
 ) -> Response:
     model = service.find(session, base_model_id)
     try:
-        service.delete(session, storage, model)
+        delete_unused(session, storage, model)
     except DomainError as error:
         return _model_page(request, session, settings, user, model, error)
     return redirect(request, _SHELF, f"{model.name} is deleted.")
@@ -250,6 +253,7 @@ def _cards(session: Session, settings: Settings, user: User) -> dict[str, Any]:
         "shelf_cards": on_it,
         "other_cards": others,
         "is_busy": any(card.is_busy for card in (*on_it, *others)),
+        "has_worker": is_anyone_there(session, LIGHT_QUEUE),
         "is_offline": settings.offline,
         "is_admin": user.is_admin,
         "has_token": secrets.has_hub_token(session),
@@ -287,6 +291,7 @@ def _model_page(
 ) -> HTMLResponse:
     context = {
         "card": card_of(user, shelf(settings), model, devices_now(session)),
+        "has_worker": is_anyone_there(session, LIGHT_QUEUE),
         "hub_url": settings.hub_url,
         "is_admin": user.is_admin,
         "error": error,
@@ -315,6 +320,7 @@ def _choice_page(
         "project": project,
         "ready": [replace(card, outlook=outlooks.get(card.model_id or "")) for card in ready],
         "busy": [card for card in known if card.is_busy],
+        "has_worker": is_anyone_there(session, LIGHT_QUEUE),
         "chosen": chosen,
         "was_removed": project.base_model_id is not None and chosen is None,
         "may_edit": request.state.may_edit,

@@ -95,7 +95,7 @@ def show_new_conversation(
 ) -> Response:
     versions = repository.versions_of(session, project.id)
     newest = versions[0].run_id if versions else ""
-    run_id = newest if version is None else version
+    run_id = newest if version is None else service.own_version(session, project.id, version)
     settings = service.usual_settings(session, storage, project.id, user.id, run_id or None)
     return new_page(request, session, project, user.id, NewPage(run_id, settings, number=page))
 
@@ -119,7 +119,8 @@ def start_conversation(
         session.rollback()
         if not wants_page(request):
             raise
-        page = NewPage(typed.version, typed.settings, typed.question, error)
+        run_id = service.own_version(session, project.id, typed.version)
+        page = NewPage(run_id, typed.settings, typed.question, error)
         return new_page(request, session, project, user.id, page)
     return _asked(request, session, live, conversation, turn)
 

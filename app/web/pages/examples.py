@@ -11,13 +11,14 @@ from starlette.requests import ClientDisconnect
 from app.database.patience import patient_transaction
 from app.datasets import service
 from app.datasets.advice import advise
-from app.datasets.errors import NothingPastedError
+from app.datasets.errors import ChangedMeanwhileError, NothingPastedError
 from app.datasets.repository import Cursor
 from app.datasets.service import WrittenExample
 from app.datasets.shapes import Shape, prompt_of
 from app.datasets.tables import Example
 from app.datasets.uploads import PASTED_NAME, IncomingFile
 from app.errors import DomainError
+from app.jobs import LIGHT_QUEUE
 from app.projects.tables import Project
 from app.runs.planning import characters_at_once
 from app.settings import Settings
@@ -30,11 +31,13 @@ from app.web.dependencies import (
     FileStorage,
     ViewedProject,
 )
+from app.web.entrance import safe_next
 from app.web.flashes import redirect
 from app.web.gate import wants_page
 from app.web.incoming import announced_bytes, receive_file
 from app.web.long_forms import LongFormRoute
 from app.web.templating import render
+from app.workers.repository import is_anyone_there
 
 router = APIRouter()
 long_forms = APIRouter(route_class=LongFormRoute)
@@ -63,6 +66,20 @@ def _written(
 Written = Annotated[WrittenExample, Depends(_written)]
 
 
+def _asked_back(project: ViewedProject, back: Annotated[str, Query()] = "") -> str:
+    return _way_back(project, back)
+
+
+def _typed_back(project: ViewedProject, back: Text = "") -> str:
+    return _way_back(project, back)
+
+
+AskedBack = Annotated[str, Depends(_asked_back)]
+"""Where whoever opens an example came from: the list, as it was searched, ordered and turned."""
+TypedBack = Annotated[str, Depends(_typed_back)]
+"""The same, out of the form."""
+
+
 @router.get("/projects/{project_id}/examples")
 def show_list(
     request: Request,
@@ -82,7 +99,7 @@ def show_list(
         after=_cursor(after),
         before=_cursor(before),
     )
-    values = {"page": page, "search": search, "order": order}
+    values = {"page": page, "search": search, "order": order, "after": after, "before": before}
     return _list_page(request, session, project, settings, values)
 
 
@@ -136,9 +153,9 @@ def paste(
 
 @router.get("/projects/{project_id}/examples/new")
 def show_new(
-    request: Request, project: EditedProject, shape: ShapeQuery = Shape.ANSWER
+    request: Request, project: EditedProject, back: AskedBack, shape: ShapeQuery = Shape.ANSWER
 ) -> Response:
-    return _form_page(request, project, WrittenExample("", "", shape=shape))
+    return _form_page(request, project, WrittenExample("", "", shape=shape), back)
 
 
 @long_forms.post("/projects/{project_id}/examples/new")
@@ -148,20 +165,27 @@ def write(
     session: DatabaseSession,
     settings: AppSettings,
     written: Written,
+    back: TypedBack,
 ) -> Response:
     try:
         service.write_example(session, project.id, written, settings.max_examples)
     except DomainError as error:
-        return _form_page(request, project, written, error=error)
-    return redirect(request, f"/projects/{project.id}/examples", "The example is in.")
+        return _form_page(request, project, written, back, error=error)
+    # Not back: there, a search could hide it. In the whole list it stands first.
+    return redirect(request, _list_url(project), "The example is in.")
 
 
 @router.get("/projects/{project_id}/examples/{example_id}")
 def show_one(
-    request: Request, project: ViewedProject, session: DatabaseSession, example_id: int
+    request: Request,
+    project: ViewedProject,
+    session: DatabaseSession,
+    example_id: int,
+    back: AskedBack,
 ) -> Response:
     example = service.find_example(session, project.id, example_id)
-    return _form_page(request, project, WrittenExample.of(example), example)
+    written, shown_hash = WrittenExample.of(example), example.content_hash
+    return _form_page(request, project, written, back, example, shown_hash=shown_hash)
 
 
 @long_forms.post("/projects/{project_id}/examples/{example_id}")
@@ -171,23 +195,29 @@ def edit(
     session: DatabaseSession,
     example_id: int,
     written: Written,
+    back: TypedBack,
+    shown_hash: Text = "",
 ) -> Response:
     try:
-        service.edit_example(session, project.id, example_id, written)
+        service.edit_example(session, project.id, example_id, written, shown_hash or None)
     except DomainError as error:
         if error.status_code == 404:
             raise
         example = service.find_example(session, project.id, example_id)
-        return _form_page(request, project, written, example, error)
-    return redirect(request, f"/projects/{project.id}/examples", "The example is changed.")
+        return _form_page(request, project, written, back, example, error, shown_hash)
+    return redirect(request, back, "The example is changed.")
 
 
 @router.post("/projects/{project_id}/examples/{example_id}/delete")
 def delete(
-    request: Request, project: EditedProject, session: DatabaseSession, example_id: int
+    request: Request,
+    project: EditedProject,
+    session: DatabaseSession,
+    example_id: int,
+    back: TypedBack,
 ) -> Response:
     service.delete_example(session, project.id, example_id)
-    return redirect(request, f"/projects/{project.id}/examples", "The example is deleted.")
+    return redirect(request, back, "The example is deleted.")
 
 
 def _register(
@@ -211,6 +241,17 @@ def _register(
     )
 
 
+def _list_url(project: Project) -> str:
+    return f"/projects/{project.id}/examples"
+
+
+def _way_back(project: Project, target: str) -> str:
+    """Return an address of this project's list, or the whole list for any other address."""
+    whole = _list_url(project)
+    is_of_list = safe_next(target).partition("?")[0] == whole
+    return target if is_of_list else whole
+
+
 def _cursor(text: str) -> Cursor | None:
     if not text:
         return None
@@ -226,19 +267,21 @@ def _list_page(
     values: dict[str, object],
     error: DomainError | None = None,
 ) -> Response:
-    imports = service.list_imports(session, project.id)
     context = {
         "project": project,
         "may_edit": request.state.may_edit,
         "total": service.count_examples(session, project.id),
         "advice": advise(session, project.id, characters_at_once(session, project)),
-        "open_imports": [entry for entry in imports if entry.status not in service.CLOSED],
-        "has_imports": bool(imports),
+        "open_imports": service.open_imports(session, project.id),
+        "has_imports": service.count_imports(session, project.id) > 0,
+        "has_worker": is_anyone_there(session, LIGHT_QUEUE),
         "max_upload_bytes": settings.max_upload_bytes,
         "messages_of": _messages,
         "error": error,
         "search": "",
         "order": "newest",
+        "after": "",
+        "before": "",
         "text": "",
     }
     status_code = error.status_code if error else 200
@@ -256,16 +299,24 @@ def _form_page(
     request: Request,
     project: Project,
     written: WrittenExample,
+    back: str,
     example: Example | None = None,
     error: DomainError | None = None,
+    shown_hash: str = "",
 ) -> Response:
+    # What someone else has saved meanwhile is shown too, so whoever saves then has seen it.
+    present = example if isinstance(error, ChangedMeanwhileError) else None
     context = {
         "project": project,
         "may_edit": request.state.may_edit,
         "written": written,
         "example": example,
         "shape": example.shape if example is not None else written.shape,
+        "back": back,
         "error": error,
+        "shown_hash": present.content_hash if present else shown_hash,
+        "present": present,
+        "messages_of": _messages,
     }
     status_code = error.status_code if error else 200
     return render(request, "examples/form.html", context, status_code=status_code)

@@ -14,10 +14,11 @@ router = APIRouter()
 
 @router.get("/")
 def home(request: Request, user: CurrentUser, session: DatabaseSession) -> Response:
-    projects = [project for project, _ in repository.projects_of(session, user.id)]
+    found = repository.projects_of(session, user.id)
+    roles = {project.id: role for project, role in found}
     context = {
-        "projects": projects,
-        "progress": progress_of_all(session, projects),
+        "projects": [project for project, _ in found],
+        "progress": progress_of_all(session, roles),
         "samples": samples(),
     }
     return render(request, "home/home.html", context)

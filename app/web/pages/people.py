@@ -13,6 +13,12 @@ from app.projects import service as projects
 from app.projects.errors import UnknownMemberError
 from app.web.dependencies import AdminUser, AppSettings, DatabaseSession
 from app.web.flashes import redirect
+from app.web.fresh_links import (
+    FreshLink,
+    forget_fresh_link,
+    read_fresh_link,
+    redirect_with_link,
+)
 from app.web.templating import render
 
 router = APIRouter()
@@ -21,8 +27,14 @@ Text = Annotated[str, Form()]
 
 
 @router.get("/people")
-def show_people(request: Request, admin: AdminUser, session: DatabaseSession) -> Response:
-    return _page(request, session, admin.id)
+def show_people(
+    request: Request, admin: AdminUser, session: DatabaseSession, settings: AppSettings
+) -> Response:
+    link = read_fresh_link(request)
+    url = f"{settings.resolved_public_url}{link.path}" if link else ""
+    response = _page(request, session, admin.id, fresh_link=link, fresh_link_url=url)
+    forget_fresh_link(request, response)
+    return response
 
 
 @router.post("/people/invitations")
@@ -30,17 +42,16 @@ def invite(
     request: Request,
     admin: AdminUser,
     session: DatabaseSession,
-    settings: AppSettings,
     email: Text = "",
     makes_admin: Text = "",
 ) -> Response:
     try:
         token = service.invite(session, admin, email, makes_admin=bool(makes_admin))
     except DomainError as error:
-        return _page(request, session, admin.id, error.status_code, email=email, error=error)
-    # Shown in this answer and never again: only the link's hash is kept.
-    link = f"{settings.resolved_public_url}/invitation/{token}"
-    return _page(request, session, admin.id, new_link=link, new_link_for=email.strip())
+        typed = {"email": email, "makes_admin": bool(makes_admin)}
+        return _page(request, session, admin.id, error.status_code, **typed, error=error)
+    link = FreshLink(f"/invitation/{token}", email.strip())
+    return redirect_with_link(request, "/people", link)
 
 
 @router.post("/people/invitations/{link_id}/withdraw")
@@ -83,12 +94,11 @@ def make_reset_link(
     request: Request,
     admin: AdminUser,
     session: DatabaseSession,
-    settings: AppSettings,
     user_id: str,
 ) -> Response:
     user, token = service.reset_link(session, admin, user_id)
-    link = f"{settings.resolved_public_url}/reset/{token}"
-    return _page(request, session, admin.id, new_link=link, new_link_for=user.name, is_reset=True)
+    link = FreshLink(f"/reset/{token}", user.name, is_reset=True)
+    return redirect_with_link(request, "/people", link)
 
 
 @router.post("/people/{user_id}/administrator")
@@ -128,12 +138,12 @@ def _page(
         "ownerless": projects.without_owner(session),
         "own_id": own_id,
         "email": "",
+        "makes_admin": False,
         "error": None,
         "owner_error": None,
         "owner_error_of": "",
-        "new_link": "",
-        "new_link_for": "",
-        "is_reset": False,
+        "fresh_link": None,
+        "fresh_link_url": "",
         **shown,
     }
     return render(request, "people/index.html", context, status_code=status_code)

@@ -114,7 +114,8 @@ def add_member(
     try:
         added = service.add_member(session, project, email, role)
     except DomainError as error:
-        return _settings_page(request, session, project, user.id, error, {"email": email})
+        typed = {"email": email, "role": role.value}
+        return _settings_page(request, session, project, user.id, error, typed)
     return redirect(request, f"/projects/{project.id}/settings", f"{added.name} was added.")
 
 
@@ -132,8 +133,15 @@ def change_role(
 
 @router.post("/projects/{project_id}/members/{user_id}/remove")
 def remove_member(
-    request: Request, project: OwnedProject, session: DatabaseSession, user_id: str
+    request: Request,
+    project: OwnedProject,
+    user: CurrentUser,
+    session: DatabaseSession,
+    user_id: str,
 ) -> Response:
+    if user_id == user.id:
+        # The settings are not theirs to see any more.
+        return leave(request, project, user, session)
     service.remove_member(session, project, user_id)
     return redirect(
         request, f"/projects/{project.id}/settings", "The person is no longer in the project."
@@ -181,9 +189,14 @@ def _settings_page(
     typed: dict[str, str] | None = None,
 ) -> HTMLResponse:
     role: Role = request.state.project_role
+    members = service.members_of(session, project)
+    owners = [
+        person.id for member, person in members if member.role == Role.OWNER and person.is_active
+    ]
     context = {
         "project": project,
-        "members": service.members_of(session, project),
+        "members": members,
+        "is_only_owner": owners == [own_id],
         "own_id": own_id,
         "may_manage": role == Role.OWNER,
         "may_edit": role != Role.VIEWER,

@@ -9,18 +9,12 @@ from sqlalchemy.orm import Session
 
 from app.database.session import transaction
 from app.errors import DomainError
-from app.projects.tables import Project, Role
-from app.runs import few_bits, fit_words, planning, service, steering
-from app.runs.continuing import startable_versions
+from app.projects.tables import Role
+from app.runs import planning, service, steering
 from app.runs.log_file import last_lines
-from app.runs.methods import METHODS, Method
-from app.runs.objectives import OBJECTIVES, Goal, objectives_of
-from app.runs.outcomes import short_outcome
-from app.runs.outlook import devices_now
-from app.runs.proposals import chosen_objective, propose, with_objective
+from app.runs.proposals import propose, with_objective
 from app.runs.queue.claiming import places_in_queue
 from app.runs.queue.places import QueuePlace
-from app.runs.recipe import Preset
 from app.runs.recipe_facts import objective_of
 from app.runs.status import FINAL, RunStatus
 from app.runs.tables import Run
@@ -41,6 +35,7 @@ from app.web.run_feed import Watcher
 from app.web.run_views import for_reader
 from app.web.sse import Outbox, last_seen, stream
 from app.web.templating import render
+from app.web.training_page import KNOWS_FIT, chosen_preset, training_page
 
 router = APIRouter()
 
@@ -59,7 +54,15 @@ def show_training(
     request: Request, project: ViewedProject, session: DatabaseSession
 ) -> HTMLResponse:
     """Offer a training; settings that the address names are filled in."""
-    return _training_page(request, session, project, dict(request.query_params))
+    return training_page(request, session, project, dict(request.query_params))
+
+
+@router.post("/projects/{project_id}/training/outlook")
+def show_what_it_takes(
+    request: Request, project: EditedProject, session: DatabaseSession, typed: TypedValues
+) -> HTMLResponse:
+    """Say what the training would take as the form is filled in now; nothing is started."""
+    return training_page(request, session, project, typed)
 
 
 @router.post("/projects/{project_id}/training", response_model=None)
@@ -73,18 +76,21 @@ def start_training(
     typed: TypedValues,
 ) -> HTMLResponse | RedirectResponse:
     try:
-        preset = _preset(typed)
+        preset = chosen_preset(typed)
         choices = planning.read_choices(typed)
         with transaction(engine, read_only=True) as reading:
             model = service.chosen_base_model(reading, project)
-            choices = with_objective(choices, typed, propose(reading, project.id))
+            proposal = propose(reading, project.id)
+            choices = with_objective(choices, typed, proposal)
+            if wants_page(request) and KNOWS_FIT not in typed:
+                planning.check_fit(reading, project, model, preset, choices, proposal)
             frozen = service.freeze_examples(
                 reading, storage, project.id, model, choices.objective, choices.start_from
             )
         run = service.start_run(session, storage, project, model, preset, choices, user, frozen)
     except DomainError as error:
         session.rollback()
-        return _training_page(request, session, project, typed, error)
+        return training_page(request, session, project, typed, error)
     return redirect(request, _address(run))
 
 
@@ -212,73 +218,3 @@ def _place(session: Session, run: Run) -> QueuePlace | None:
     if run.status != RunStatus.QUEUED:
         return None
     return places_in_queue(session, [run.id]).get(run.id)
-
-
-def _preset(typed: dict[str, str]) -> Preset:
-    try:
-        return Preset(typed.get("preset", ""))
-    except ValueError:
-        return Preset.BALANCED
-
-
-def _training_page(
-    request: Request,
-    session: Session,
-    project: Project,
-    typed: dict[str, str],
-    error: DomainError | None = None,
-) -> HTMLResponse:
-    """The page that starts a training and lists all there were; keeps what was typed."""
-    if error is not None and not wants_page(request):
-        raise error
-    model = service.find_base_model(session, project)
-    proposal = propose(session, project.id)
-    objective = chosen_objective(typed, proposal)
-    offer = proposal.offers.get(objective)
-    preset, method = _preset(typed), planning.chosen_method(typed)
-    plans = (
-        planning.preset_plans(session, model, project.id, offer, method) if model and offer else []
-    )
-    return render(
-        request,
-        "runs/training.html",
-        {
-            "project": project,
-            "model": model,
-            "model_is_ready": model is not None and service.is_usable(model),
-            "proposal": proposal,
-            "offer": offer,
-            "objective": OBJECTIVES[objective],
-            "objective_name": objective,
-            "preferences": [
-                (name, OBJECTIVES[name].title)
-                for name in objectives_of(Goal.PREFER)
-                if name in proposal.offers
-            ],
-            "plans": plans,
-            "device_offers": [
-                found
-                for plan in plans
-                if model and offer and plan.preset == preset
-                for found in planning.device_offers(session, model, project.id, offer, plan)
-            ],
-            "choices": planning.CHOICES,
-            "typed": typed,
-            "chosen": preset,
-            "method": METHODS[method],
-            "methods": METHODS,
-            "form": few_bits.chosen_form(typed),
-            "forms": few_bits.form_offers(devices_now(session)),
-            "method_name": method,
-            "has_choices": any(typed.get(name) for name in planning.field_names())
-            or method is not Method.LORA,
-            "runs": service.runs_of(session, project),
-            "startable": startable_versions(session, project, model, objective),
-            "short_outcome": short_outcome,
-            "fit_sentences": fit_words.fit_sentences,
-            "full_sentence": fit_words.full_sentence,
-            "remedies": fit_words.remedies,
-            "error": error,
-        },
-        status_code=error.status_code if error else 200,
-    )

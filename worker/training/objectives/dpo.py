@@ -1,10 +1,16 @@
-"""Direct preference optimisation (Rafailov et al., 2023), with label smoothing (Mitchell, 2023)."""
+"""Direct preference optimisation (Rafailov et al., 2023), with label smoothing (Mitchell, 2023).
+
+The comparison alone is content with any answer as long as the worse one is less likely still; where
+the two are easily told apart it changes nothing that a reader would see. So the better answer is
+learned as well, weighed as by Pang et al. (Iterative reasoning preference optimization, 2024).
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
+from app.runs.objectives import ANSWER_WEIGHT
 from worker.training.objectives.objective import Surroundings
 from worker.training.objectives.preferences import Pairs, PairScores
 from worker.training.objectives.reference import Reference
@@ -24,12 +30,14 @@ class Dpo(Pairs):
 
     def losses(self, scores: PairScores, reference: torch.Tensor) -> torch.Tensor:
         settings = self.recipe.objective_settings
-        return dpo_losses(
+        preferred = dpo_losses(
             scores.chosen - scores.rejected,
             reference[:, 0] - reference[:, 1],
             beta=float(settings["beta"]),
             label_smoothing=float(settings["label_smoothing"]),
         )
+        answer_weight = float(settings[ANSWER_WEIGHT])
+        return preferred - answer_weight * scores.chosen / scores.chosen_tokens
 
 
 def dpo_losses(

@@ -1,10 +1,14 @@
-"""Kahneman-Tversky optimisation (Ethayarajh et al., 2024): a thumb for each answer is enough."""
+"""Kahneman-Tversky optimisation (Ethayarajh et al., 2024): a thumb for each answer is enough.
+
+As in dpo.py, and for the same reason, liked answers are learned as well, word by word.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from app.runs.objectives import ANSWER_WEIGHT
 from worker.training.batches import MicroBatch, lay_out
 from worker.training.encoded import Encoder
 from worker.training.encoders import ThumbEncoder
@@ -62,6 +66,7 @@ class Kto(Objective):
         settings = self.recipe.objective_settings
         self._up = float(settings["desirable_weight"])
         self._down = float(settings["undesirable_weight"])
+        self._answer_weight = float(settings[ANSWER_WEIGHT])
         if settings["balance"]:
             self._balance(around.tables.train)
         self._drift = torch.zeros((), device=self.device)
@@ -80,26 +85,29 @@ class Kto(Objective):
         self._drift = torch.tensor(max(0.0, moved / count), device=self.device)
 
     def total(self, batch: ThumbBatch, scale: float = 1.0) -> torch.Tensor:
-        moved = self._moved(batch.rows, batch.reference[:, 0])
-        return self._losses(moved, batch.is_liked).sum() * scale
+        told, tokens = self._told(batch.rows)
+        losses = self._losses(told - batch.reference[:, 0], batch.is_liked)
+        return (losses + self._learned(told, tokens, batch.is_liked)).sum() * scale
 
     def measure(
         self, table: TokenTable, most_tokens: int, check_stop: Callable[[], None]
     ) -> Measured:
         """Return the mean loss, and the share of answers that moved the way of their thumb."""
-        found = torch.zeros(2, len(table), device=self.device)
+        found = torch.zeros(3, len(table), device=self.device)
 
         def ask(items: list[int]) -> None:
             batch = self.lay_out(table, items)
-            found[0, items] = self._moved(batch.rows, batch.reference[:, 0])
+            told, tokens = self._told(batch.rows)
+            found[0, items] = told - batch.reference[:, 0]
             found[1, items] = self._moved(batch.crossed, batch.reference[:, 1])
+            found[2, items] = self._learned(told, tokens, batch.is_liked)
 
         self.ask_all(table, most_tokens, check_stop, ask, passes=2)
-        rewards, crossed = self.team.sum_tensor(found)
+        rewards, crossed, learned = self.team.sum_tensor(found)
         is_liked = torch.from_numpy(table.notes == 1).to(self.device)
         before = self._drift
         self._drift = crossed.mean().clamp(min=0)
-        loss = float(self._losses(rewards, is_liked).mean())
+        loss = float((self._losses(rewards, is_liked) + learned).mean())
         right = float(((rewards > self._drift) == is_liked).float().mean())
         # What is learned must not depend on having measured.
         self._drift = before
@@ -119,7 +127,18 @@ class Kto(Objective):
         return float(self._moved(batch.crossed, batch.reference[:, 1]).sum())
 
     def _moved(self, rows: MicroBatch, reference: torch.Tensor) -> torch.Tensor:
-        return summed_by_row(self.loss.log_probabilities(rows), rows) - reference
+        return self._told(rows)[0] - reference
+
+    def _told(self, rows: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the log-probability of each answer and its length in tokens, each (answers,)."""
+        told = self.loss.log_probabilities(rows)
+        return summed_by_row(told, rows), summed_by_row(torch.ones_like(told), rows)
+
+    def _learned(
+        self, told: torch.Tensor, tokens: torch.Tensor, is_liked: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what learning the liked answers adds to each loss: (answers,)."""
+        return torch.where(is_liked, -self._answer_weight * told / tokens, 0.0)
 
     def _losses(self, moved: torch.Tensor, is_liked: torch.Tensor) -> torch.Tensor:
         beta = float(self.recipe.objective_settings["beta"])

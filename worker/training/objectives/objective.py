@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from app.runs.methods import Quantization
 from app.runs.recipe import Recipe
 from worker.training.batches import MicroBatch, divide
 from worker.training.chat_templates import ChatFormat
@@ -66,6 +67,8 @@ class Surroundings:
     Attributes:
         run_folder: where what is calculated once is kept.
         tables: the rows.
+        held_as: the form in which the base model is held, in how few bits.
+        dtype: the number format that the run calculates with.
         as_base: lets the model be the base model for a while.
         within_memory: does work with as many tokens at once as fit.
         check_stop: raises StoppedError when the run is asked to stop.
@@ -73,6 +76,8 @@ class Surroundings:
 
     run_folder: Path
     tables: TokenTables
+    held_as: Quantization
+    dtype: torch.dtype
     as_base: Callable[[], AbstractContextManager[Any]]
     within_memory: Callable[[Callable[[int], Any]], Any]
     check_stop: Callable[[], None]

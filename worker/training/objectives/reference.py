@@ -98,8 +98,10 @@ class Reference:
             yield part, told.cpu().numpy()
 
     def _make_key(self) -> str:
-        recipe = self._objective.recipe
-        parts = (self._around.tables.key, recipe.base_model_fingerprint, recipe.quantization)
+        around, recipe = self._around, self._objective.recipe
+        # Between two attempts memory may run short, and the same files become a coarser model.
+        form = (around.held_as, str(around.dtype))
+        parts = (around.tables.key, recipe.base_model_fingerprint, *form)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _is_whole(self) -> bool:

@@ -76,11 +76,25 @@ def _is_alike(model: Any) -> bool:  # noqa: ANN401 (transformers' models share n
         _names(model) == _MODEL_PARTS
         and rotation in _STEADY_ROTATIONS
         and getattr(config, "attention_dropout", None) == 0.0
+        and _looks_back_to_the_first(config)
         and type(model.embed_tokens) is torch.nn.Embedding
         and _is_rms_norm(model.norm)
         and len(model.layers) == config.num_hidden_layers
         and all(_is_alike_layer(layer) for layer in model.layers)
     )
+
+
+def _looks_back_to_the_first(config: Any) -> bool:  # noqa: ANN401 (see above)
+    """Whether every token sees all that come before it, however long the row is.
+
+    Where a window slides over the tokens, the trial's short rows would not show it.
+    """
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return set(kinds) <= {"full_attention"}
+    # Some models name a window that they do not use.
+    is_used = getattr(config, "use_sliding_window", True)
+    return not is_used or getattr(config, "sliding_window", None) is None
 
 
 def _is_alike_layer(layer: Any) -> bool:  # noqa: ANN401 (see above)

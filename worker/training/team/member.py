@@ -7,7 +7,6 @@ does.
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -47,6 +46,11 @@ def main() -> None:
 
 def _take_part(run_folder: Path, fence: int, events: _OnlyFailures) -> None:
     try:
+        from app.runs.recipe import Recipe
+        from worker.few_bits import bits_of, choose_library
+
+        # What the lead leaves out it leaves out for itself alone.
+        choose_library(bits_of(Recipe.read(run_folder), run_folder))
         from worker.training.team.member_run import MemberRun
 
         invitation: Invitation | None = wait_for_invitation()
@@ -59,8 +63,7 @@ def _take_part(run_folder: Path, fence: int, events: _OnlyFailures) -> None:
     except Exception as error:  # noqa: BLE001 (the process's boundary: every end becomes an event)
         from worker.training.failures import describe
 
-        free = shutil.disk_usage(run_folder.parent).free
-        events.emit("failure", **describe(error, free).as_event())
+        events.emit("failure", **describe(error).as_event())
         return
     sys.stdin.read()
 
