@@ -158,7 +158,7 @@ def _recipe(trial: Trial, bench: Bench) -> Any:  # noqa: ANN401 (imported late, 
 
 def _answers(run: Any, split: Split) -> JsonObject:  # noqa: ANN401 (a TrainingRun)
     """Answer all held-out questions; an answer is right if it is as expected to the letter."""
-    from worker.training.evaluate import answer
+    from worker.training.answers import answer
 
     run.model.eval()
     answers = []
@@ -168,7 +168,6 @@ def _answers(run: Any, split: Split) -> JsonObject:  # noqa: ANN401 (a TrainingR
             run.model,
             run.chat,
             run.chat.encode_prompt(history),
-            lambda: None,
             most_tokens=_MOST_ANSWER_TOKENS,
         )
         answers.append([history[-1]["content"], expected["content"], said])

@@ -1,4 +1,4 @@
-"""Tailor's own loop: `python ours.py FOLDER default`. Prints one JSON line."""
+"""Tailor's own loop: `python ours.py FOLDER`. Prints one JSON line."""
 
 import shutil
 import sys

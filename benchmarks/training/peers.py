@@ -1,8 +1,9 @@
-"""The plain Trainer and TRL's SFTTrainer: `python peers.py FOLDER KIND`. Prints one JSON line.
+"""The plain Trainer and TRL's SFTTrainer: `python peers.py FOLDER KIND FORMAT`.
 
-Runs in an environment that need not know Tailor. `trainer` and `trl` are what a person writes who
-follows the documentation; `trainer_tuned`, `trl_grouped` and `trl_packed` are what an expert makes
-of them on a processor: bf16 weights, and examples of like length together or packed.
+Prints one JSON line. Runs in an environment that need not know Tailor. `trainer` and `trl` are what
+a person writes who follows the documentation; `trainer_tuned`, `trl_grouped` and `trl_packed` are
+what an expert makes of them on a processor: weights in the number format that it multiplies
+fastest, and examples of like length together or packed.
 """
 
 import sys
@@ -23,9 +24,10 @@ from contest import (
 
 
 def main() -> None:
-    folder, kind = Path(sys.argv[1]), sys.argv[2]
+    folder, kind, fastest = Path(sys.argv[1]), *sys.argv[2:4]
     rows = read_rows(folder)
-    trainer = _trl(folder, kind, rows) if kind.startswith("trl") else _plain(folder, kind, rows)
+    build = _trl if kind.startswith("trl") else _plain
+    trainer = build(folder, kind, _model(folder, kind, fastest), rows)
     clock = Clock()
     outcome = trainer.train()
     clock.stop()
@@ -47,12 +49,11 @@ def _settings(folder: Path, kind: str) -> dict[str, Any]:
     }
 
 
-def _model(folder: Path, kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
+def _model(folder: Path, kind: str, fastest: str) -> Any:  # noqa: ANN401 (transformers ships no types)
     import torch
     from transformers import AutoModelForCausalLM
 
-    is_tuned = kind not in {"trainer", "trl"}
-    dtype = torch.bfloat16 if is_tuned else torch.float32
+    dtype = torch.float32 if kind in {"trainer", "trl"} else getattr(torch, fastest)
     return AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
 
 
@@ -62,27 +63,27 @@ def _adapter() -> Any:  # noqa: ANN401 (peft ships no types)
     return LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def _plain(folder: Path, kind: str, rows: Any) -> Any:  # noqa: ANN401
+def _plain(folder: Path, kind: str, model: Any, rows: Any) -> Any:  # noqa: ANN401
     from peft import get_peft_model
     from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     sampling = "group_by_length" if kind == "trainer_tuned" else "random"
     return Trainer(
-        model=get_peft_model(_model(folder, kind), _adapter()),
+        model=get_peft_model(model, _adapter()),
         args=TrainingArguments(**_settings(folder, kind), train_sampling_strategy=sampling),
         train_dataset=[{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows],
         data_collator=DataCollatorForSeq2Seq(AutoTokenizer.from_pretrained(folder / "base")),
     )
 
 
-def _trl(folder: Path, kind: str, rows: Any) -> Any:  # noqa: ANN401
+def _trl(folder: Path, kind: str, model: Any, rows: Any) -> Any:  # noqa: ANN401
     from datasets import Dataset
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
     settings: dict[str, Any] = {"max_length": MOST_TOKENS, **_settings(folder, kind)}
     if kind != "trl":
-        # The weights are bf16 themselves, which is quicker; memory is not short.
+        # The weights have their format themselves, which is quicker; memory is not short.
         settings |= {"bf16": False, "gradient_checkpointing": False}
     if kind == "trl_grouped":
         settings["train_sampling_strategy"] = "group_by_length"
@@ -94,7 +95,7 @@ def _trl(folder: Path, kind: str, rows: Any) -> Any:  # noqa: ANN401
             "per_device_train_batch_size": max(1, round(tokens / MOST_TOKENS)),
         }
     return SFTTrainer(
-        model=_model(folder, kind),
+        model=model,
         args=SFTConfig(**settings),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(folder / "base"),

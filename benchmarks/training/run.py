@@ -7,7 +7,9 @@ update. Each contender is a process of its own; the rounds interleave them, so t
 the machine does meets all; medians count. Tokens are real ones, without filling, and seconds those
 of training alone. Tokens per second of processor time say the same where the machine is shared.
 MFU counts 4 N operations per token (a frozen base: forwards 2 N, backwards 2 N) against the fastest
-bf16 products of a matrix of 1024 by 1024 in the same round, both per second of the clock.
+products of a matrix of 1024 by 1024 in the same round, both per second of the clock. Those are bf16
+where the processor multiplies it and float32 elsewhere, and peers as an expert sets them use the
+same format.
 """
 
 import argparse
@@ -29,14 +31,14 @@ TRL_PYTHON = REPOSITORY / ".venv-bench" / "trl" / "bin" / "python"
 FACTORY_PYTHON = REPOSITORY / ".venv-bench" / "llama-factory" / "bin" / "python"
 CONTENDERS = {
     "trl": (TRL_PYTHON, "peers.py", "TRL, its defaults"),
-    "trl_grouped": (TRL_PYTHON, "peers.py", "TRL, bf16, length grouping"),
-    "trl_packed": (TRL_PYTHON, "peers.py", "TRL, bf16, packing"),
+    "trl_grouped": (TRL_PYTHON, "peers.py", "TRL, fastest format, length grouping"),
+    "trl_packed": (TRL_PYTHON, "peers.py", "TRL, fastest format, packing"),
     "trainer": (HERE_PYTHON, "peers.py", "Trainer and peft, defaults"),
-    "trainer_tuned": (HERE_PYTHON, "peers.py", "Trainer and peft, bf16, length grouping"),
+    "trainer_tuned": (HERE_PYTHON, "peers.py", "Trainer and peft, fastest format, length grouping"),
     "llama_factory": (FACTORY_PYTHON, "llama_factory.py", "LLaMA-Factory, its defaults"),
     "llama_factory_tuned": (
         *(FACTORY_PYTHON, "llama_factory.py"),
-        "LLaMA-Factory, bf16, length grouping, nothing calculated twice",
+        "LLaMA-Factory, fastest format, length grouping, nothing calculated twice",
     ),
     "tailor": (HERE_PYTHON, "ours.py", "Tailor"),
 }
@@ -60,14 +62,17 @@ def main() -> None:
         parameters = prepare(Path(name), arguments.shape, arguments.rows, arguments.data)
         for _ in range(arguments.rounds):
             peak = _process(Path(sys.executable), "peak.py", threads=arguments.threads)
-            bf16 = float(peak["bfloat16"]["gigaflops"])
+            fastest, most = max(
+                ((name, float(found["gigaflops"])) for name, found in peak.items()),
+                key=lambda item: item[1],
+            )
             for kind in arguments.only:
-                result = _measure(kind, Path(name), arguments.threads)
+                result = _measure(kind, Path(name), fastest, arguments.threads)
                 if result is None:
                     print(f"{kind} was ended by the system: too little memory", file=sys.stderr)
                     continue
                 per_second = result["tokens"] / result["seconds"]
-                result["mfu"] = 4 * parameters * per_second / (bf16 * 1e9)
+                result["mfu"] = 4 * parameters * per_second / (most * 1e9)
                 results[kind].append(result)
                 line = {"contender": kind, "shape": arguments.shape, **result, "peak": peak}
                 print(json.dumps(line), file=sys.stderr, flush=True)
@@ -75,10 +80,10 @@ def main() -> None:
     show({kind: _medians(found) for kind, found in results.items()})
 
 
-def _measure(kind: str, folder: Path, threads: int) -> Result | None:
+def _measure(kind: str, folder: Path, fastest: str, threads: int) -> Result | None:
     python, program, _ = CONTENDERS[kind]
     try:
-        return _process(python, program, str(folder), kind, threads=threads)
+        return _process(python, program, str(folder), kind, fastest, threads=threads)
     except MemoryError:
         return None
 
