@@ -27,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 MOST_LIVE_REPLIES: Final = 48
 
+SECONDS_IN_SIGHT: Final = 10.0
+"""So long an answer that is over stays beside the running ones, for pages being made right now.
+
+What such a page reads of the database may be as old as its first look there, and the answer's row
+younger. Without this, the page would take an answer that has just ended for one that was cut off.
+"""
+
 
 class LiveReply:
     """One answer's buffer. A thread fills it; any number of pages read it."""
@@ -37,10 +44,20 @@ class LiveReply:
         self._snapshot = Snapshot()
         self._listeners: set[Callable[[], None]] = set()
         self._started = time.monotonic()
+        self._last_change = self._started
         self.cancellation = Cancellation()
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
+
+    @property
+    def is_over(self) -> bool:
+        return self._snapshot.state == "done"
+
+    @property
+    def is_in_sight(self) -> bool:
+        """Whether it runs, or ended so lately that its row may be missing from a page's reading."""
+        return not self.is_over or time.monotonic() - self._last_change < SECONDS_IN_SIGHT
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` at every change, from another thread; returns what ends it."""
@@ -59,11 +76,12 @@ class LiveReply:
 
     def wait_until_done(self, timeout: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._snapshot.state == "done", timeout)
+            return self._changed.wait_for(lambda: self.is_over, timeout)
 
     def update(self, **changes: object) -> None:
         with self._changed:
-            seconds = time.monotonic() - self._started
+            self._last_change = time.monotonic()
+            seconds = self._last_change - self._started
             self._snapshot = replace(self._snapshot, seconds=seconds, **changes)  # type: ignore[arg-type]
             listeners = list(self._listeners)
             self._changed.notify_all()
@@ -72,7 +90,7 @@ class LiveReply:
 
 
 class LiveReplies:
-    """All answers that this process is waiting for."""
+    """All answers that this process is waiting for, and those that are just over."""
 
     def __init__(self, engine: ChatEngine, new_session: Callable[[], Session]) -> None:
         self._engine = engine
@@ -85,25 +103,32 @@ class LiveReplies:
         with self._lock:
             return self._replies.get(ReplyKey(turn_id, side))
 
-    def of_conversation(self, conversation_id: str) -> list[LiveReply]:
+    def in_sight_of(self, conversation_id: str) -> list[LiveReply]:
+        """Return what a page has to look at beside the rows: see SECONDS_IN_SIGHT."""
         with self._lock:
-            return [
-                reply
-                for reply in self._replies.values()
-                if reply.plan.conversation_id == conversation_id
-            ]
+            replies = list(self._replies.values())
+        return [
+            reply
+            for reply in replies
+            if reply.plan.conversation_id == conversation_id and reply.is_in_sight
+        ]
+
+    def running_of(self, conversation_id: str) -> list[LiveReply]:
+        return [reply for reply in self.in_sight_of(conversation_id) if not reply.is_over]
 
     def require_room(self, wanted: int) -> None:
         """Raise TooManyAnswersError if so many more answers would be too many."""
         with self._lock:
-            if len(self._replies) + wanted > MOST_LIVE_REPLIES:
-                raise TooManyAnswersError
+            running = sum(not reply.is_over for reply in self._replies.values())
+        if running + wanted > MOST_LIVE_REPLIES:
+            raise TooManyAnswersError
 
     def start(self, plans: list[ReplyPlan]) -> None:
         """Ask for answers. Their turns have to be committed already."""
         for plan in plans:
             reply = LiveReply(plan)
             with self._lock:
+                self._forget_what_is_over()
                 self._replies[plan.key] = reply
             Thread(
                 target=self._follow, args=(reply,), name=f"reply-{plan.key.turn_id}", daemon=True
@@ -139,8 +164,11 @@ class LiveReplies:
         finally:
             reply.update(state="done", **end)
             with self._lock:
-                if self._replies.get(reply.plan.key) is reply:
-                    del self._replies[reply.plan.key]
+                self._forget_what_is_over()
+
+    def _forget_what_is_over(self) -> None:
+        for key in [key for key, reply in self._replies.items() if not reply.is_in_sight]:
+            del self._replies[key]
 
     def _listen_to_engine(self, reply: LiveReply, writer: ReplyWriter) -> dict[str, object]:
         """Fill the buffer; return how it ended."""

@@ -218,7 +218,7 @@ def ask_again(
 
 def stop(live: LiveReplies, conversation: Conversation) -> None:
     """Let running answers end where they are; what is written stays."""
-    for reply in live.of_conversation(conversation.id):
+    for reply in live.running_of(conversation.id):
         reply.stop()
 
 
@@ -232,18 +232,18 @@ def turns(
     session: Session, live: LiveReplies, conversation: Conversation, models: Models | None
 ) -> list[TurnView]:
     """Return the conversation as it stands, running answers included."""
-    # The running answers are looked at first: one that ends meanwhile is then found as a row.
-    running = live.of_conversation(conversation.id)
+    # These are looked at first: one that ends meanwhile is then found as a row.
+    in_sight = live.in_sight_of(conversation.id)
     return turn_views(
         repository.turns_of(session, conversation.id),
         repository.replies_of(session, conversation.id),
-        running,
+        in_sight,
         models.labels() if models else {},
     )
 
 
 def _ready_models(session: Session, live: LiveReplies, conversation: Conversation) -> Models:
-    if live.of_conversation(conversation.id):
+    if live.running_of(conversation.id):
         raise StillAnsweringError
     models = models_of(session, conversation)
     if models is None:

@@ -5,10 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.accounts.tables import User
 from app.adapters.tables import Adapter
 from app.base_models.tables import BaseModel, BaseModelStatus
+from app.chat.engine import Question
+from app.chat.replies import ReplyKey, ReplyPlan
+from app.chat.tables import ChatTurn, Conversation
+from app.database.session import transaction
 from app.projects.tables import Project
 from app.runs.status import RunStatus
 from app.runs.tables import Run
@@ -78,4 +84,31 @@ def add_version_row(
             sha256=sha256,
             size_bytes=1,
         )
+    )
+
+
+def conversation_with_one_question(engine: Engine) -> tuple[str, str]:
+    """Return the conversation's id and the question's."""
+    with transaction(engine) as session:
+        project = Project(name="A project")
+        user = User(email="a@example.org", name="A", password_hash="-")
+        session.add_all([project, user])
+        session.flush()
+        conversation = Conversation(project_id=project.id, user_id=user.id)
+        session.add(conversation)
+        session.flush()
+        turn = ChatTurn(conversation_id=conversation.id, position=1, question="Hello?")
+        session.add(turn)
+        session.flush()
+        return conversation.id, turn.id
+
+
+def plan_of_an_answer(conversation_id: str, turn_id: str) -> ReplyPlan:
+    """The base model's first answer to a question."""
+    return ReplyPlan(
+        key=ReplyKey(turn_id, "base"),
+        conversation_id=conversation_id,
+        attempt=1,
+        question=Question(model="starter", messages=[], temperature=0.0, max_tokens=16),
+        model_name="Tailor Starter",
     )

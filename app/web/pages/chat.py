@@ -255,5 +255,5 @@ def _asked(
 def _wait_for(live: LiveReplies, conversation: Conversation, seconds: float) -> None:
     """Wait for all answers, but not longer than this for all of them together."""
     deadline = time.monotonic() + seconds
-    for reply in live.of_conversation(conversation.id):
+    for reply in live.running_of(conversation.id):
         reply.wait_until_done(max(0.0, deadline - time.monotonic()))
