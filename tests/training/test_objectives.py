@@ -1,7 +1,7 @@
 """Preferences and kinds, learned by tiny models: exact sums, resumed to the bit, read by peft."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from tests.support.training_events import RecordedEvents, prepared_run, train_he
 from worker.training.checkpoints import CheckpointFolder
 from worker.training.failures import TrainingFailureError
 from worker.training.loop import TrainingRun
+from worker.training.objectives.reference import Reference
 from worker.training.stopping import StopFlag, StoppedError
+from worker.training.tokens import TokenTable
 
 JsonObject = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -294,6 +296,38 @@ def test_the_base_model_is_asked_once_and_not_again(tiny_model: Path, tmp_path: 
     scores = run.objective.scores(batch)  # type: ignore[attr-defined]
     found = torch.stack([scores.chosen, scores.rejected], dim=1)
     torch.testing.assert_close(found, batch.reference, rtol=1e-4, atol=1e-4)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("objective", [Objective.DPO, Objective.KTO])
+def test_a_pause_while_the_base_model_is_asked_loses_nothing(
+    objective: Objective, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag, asked, rows = StopFlag(), 0, Reference._rows  # noqa: SLF001 (what costs the time)
+
+    def counted(self: Reference, table: TokenTable, items: Sequence[int]) -> Any:  # noqa: ANN401
+        nonlocal asked
+        asked += 1
+        flag.is_up = asked == 4
+        return rows(self, table, items)
+
+    few = {"tokens_per_micro_batch": 128}
+    prepared_run(folder_for(tiny_model, tmp_path / "whole", objective, 30, **few))
+    folder = folder_for(tiny_model, tmp_path / "run", objective, 30, **few)
+    monkeypatch.setattr(Reference, "_rows", counted)
+    with pytest.raises(StoppedError):
+        TrainingRun(folder, 1, RecordedEvents(), flag).setup()
+    assert asked == 4
+    prepared_run(folder, fence=2)
+    groups = asked
+    (folder / "tokens" / "reference" / "index.json").unlink()
+    prepared_run(folder, fence=3)
+    assert asked - groups == groups
+    for split in ("train", "validation"):
+        kept = folder / "tokens" / "reference" / f"{split}.bin"
+        whole = tmp_path / "whole" / "tokens" / "reference" / f"{split}.bin"
+        assert kept.read_bytes() == whole.read_bytes()
+    assert not list(folder.glob("tokens/reference/*.part"))
 
 
 @pytest.mark.usefixtures("exact")

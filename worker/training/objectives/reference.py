@@ -1,14 +1,15 @@
 """What the base model would say: log-probabilities that preferences are measured against.
 
 They are calculated once, before anything is learned, and kept beside the tokens. So no second
-model is held in memory, and it does not matter whether a method can be switched off later.
+model is held in memory, and it does not matter whether a method can be switched off later. Much
+data takes long, so the next attempt goes on with what one that was paused had found out.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,14 @@ import torch
 from app.storage.durable import durable_file, sync_folder, write_durably
 from worker.training.batches import lay_out
 from worker.training.examples import Split
+from worker.training.objectives.kept_answers import KeptAnswers
 from worker.training.objectives.objective import Objective, Surroundings, summed_by_row
+from worker.training.stopping import StoppedError
 from worker.training.tokens import TokenTable
 
 _FOLDER: Final = "reference"
 _INDEX_FILE: Final = "index.json"
+_UNFINISHED: Final = ".part"
 
 LogProbabilities = npt.NDArray[np.float32]
 
@@ -58,11 +62,13 @@ class Reference:
             (self._folder / _INDEX_FILE).unlink(missing_ok=True)
         with self._around.as_base():
             for split, table in self._tables.items():
-                found = self._around.within_memory(self._asked(table))
+                found = self._of_all(split, table)
                 if self._objective.team.is_lead:
                     self._write(split, found)
         if self._objective.team.is_lead:
             write_durably(self._folder / _INDEX_FILE, json.dumps({"key": self._key}).encode())
+            for leftover in self._folder.glob(f"*{_UNFINISHED}"):
+                leftover.unlink()
             sync_folder(self._folder)
         # The others go on once it is written.
         self._objective.team.sum()
@@ -71,31 +77,59 @@ class Reference:
         with durable_file(self._path(split)) as file:
             file.write(found.tobytes())
 
-    def _asked(self, table: TokenTable) -> Callable[[int], LogProbabilities]:
-        objective, check_stop = self._objective, self._around.check_stop
-        rows = table.rows_per_item
+    def _of_all(self, split: Split, table: TokenTable) -> LogProbabilities:
+        """Ask about all items of a split, but for those that an earlier attempt asked about."""
+        team = self._objective.team
+        shape = (len(table), table.rows_per_item)
+        if team.size > 1:
+            return self._of_all_together(table, shape)
+        kept = KeptAnswers(self._folder / f"{split}-{self._key[:16]}{_UNFINISHED}", shape)
+        try:
+            self._around.within_memory(self._asked(table, kept.fill, kept.has))
+        except StoppedError:
+            kept.save()
+            raise
+        return kept.values
+
+    def _of_all_together(self, table: TokenTable, shape: tuple[int, int]) -> LogProbabilities:
+        """Ask with several processes, each about its share."""
 
         def ask(most_tokens: int) -> LogProbabilities:
-            found = np.zeros((len(table), rows), dtype=np.float32)
-
-            def fill(items: list[int]) -> None:
-                for part, values in self._rows(table, items):
-                    found[items, part] = values
-
-            objective.ask_all(table, most_tokens, check_stop, fill, passes=rows)
-            objective.team.sum_tensor(torch.from_numpy(found))
+            # Made anew for each try, as the shares change with how many tokens fit at once.
+            found = np.zeros(shape, dtype=np.float32)
+            self._asked(table, found.__setitem__)(most_tokens)
+            self._objective.team.sum_tensor(torch.from_numpy(found))
             return found
 
-        return ask
+        return cast("LogProbabilities", self._around.within_memory(ask))
 
-    def _rows(
-        self, table: TokenTable, items: Sequence[int]
-    ) -> Iterator[tuple[int, LogProbabilities]]:
+    def _asked(
+        self,
+        table: TokenTable,
+        take_down: Callable[[list[int], LogProbabilities], None],
+        is_known: Callable[[list[int]], bool] = lambda _items: False,
+    ) -> Callable[[int], None]:
+        objective, check_stop = self._objective, self._around.check_stop
+
+        # What is known is passed over group by group, as the sums of a group depend in their last
+        # bits on who is in it.
+        def ask(items: list[int]) -> None:
+            if not is_known(items):
+                take_down(items, self._rows(table, items))
+
+        def ask_all(most_tokens: int) -> None:
+            objective.ask_all(table, most_tokens, check_stop, ask, passes=table.rows_per_item)
+
+        return ask_all
+
+    def _rows(self, table: TokenTable, items: Sequence[int]) -> LogProbabilities:
         objective = self._objective
+        found = np.empty((len(items), table.rows_per_item), dtype=np.float32)
         for part in range(table.rows_per_item):
             batch = lay_out(table, items, objective.filling, objective.device, part)
             told = summed_by_row(objective.loss.log_probabilities(batch), batch)
-            yield part, told.cpu().numpy()
+            found[:, part] = told.cpu().numpy()
+        return found
 
     def _make_key(self) -> str:
         around, recipe = self._around, self._objective.recipe
