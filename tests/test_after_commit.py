@@ -35,6 +35,20 @@ def test_a_rollback_drops_it_for_good(session: Session) -> None:
     assert done == []
 
 
+def test_something_else_may_be_done_where_it_came_to_nothing(session: Session) -> None:
+    done: list[str] = []
+    _write(session)
+    after_commit(session, lambda: done.append("a"), otherwise=lambda: done.append("not a"))
+    session.commit()
+    assert done == ["a"]
+    _write(session)
+    after_commit(session, lambda: done.append("b"), otherwise=lambda: done.append("not b"))
+    session.rollback()
+    _write(session)
+    session.commit()
+    assert done == ["a", "not b"]
+
+
 def test_so_does_a_session_that_is_closed_without_a_commit(session: Session) -> None:
     done: list[str] = []
     _write(session)

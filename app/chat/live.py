@@ -123,16 +123,30 @@ class LiveReplies:
         if running + wanted > MOST_LIVE_REPLIES:
             raise TooManyAnswersError
 
-    def start(self, plans: list[ReplyPlan]) -> None:
-        """Ask for answers. Their turns have to be committed already."""
-        for plan in plans:
-            reply = LiveReply(plan)
-            with self._lock:
-                self._forget_what_is_over()
-                self._replies[plan.key] = reply
-            Thread(
-                target=self._follow, args=(reply,), name=f"reply-{plan.key.turn_id}", daemon=True
-            ).start()
+    def expect(self, plans: list[ReplyPlan]) -> list[LiveReply]:
+        """Let pages know of answers that are about to be asked for.
+
+        From here on nobody can ask a second question beside them, and no page that sees their
+        turns takes them for cut off.
+        """
+        replies = [LiveReply(plan) for plan in plans]
+        with self._lock:
+            self._forget_what_is_over()
+            self._replies.update((reply.plan.key, reply) for reply in replies)
+        return replies
+
+    def start(self, replies: list[LiveReply]) -> None:
+        """Ask for answers that are expected. Their turns have to be committed already."""
+        for reply in replies:
+            name = f"reply-{reply.plan.key.turn_id}"
+            Thread(target=self._follow, args=(reply,), name=name, daemon=True).start()
+
+    def give_up(self, replies: list[LiveReply]) -> None:
+        """Expect answers no longer, as their turns came to nothing."""
+        with self._lock:
+            for reply in replies:
+                if self._replies.get(reply.plan.key) is reply:
+                    del self._replies[reply.plan.key]
 
     def close(self, seconds: float) -> None:
         """End all answers where they are and keep what is there, within about so many seconds."""

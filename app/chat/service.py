@@ -305,8 +305,9 @@ def _usable_answer(reply: ChatReply) -> str:
 
 
 def _start_after_commit(session: Session, live: LiveReplies, plans: list[ReplyPlan]) -> None:
+    replies = live.expect(plans)
     # The threads write rows that refer to the turn, so the turn has to be there for all to see.
-    after_commit(session, lambda: live.start(plans))
+    after_commit(session, lambda: live.start(replies), otherwise=lambda: live.give_up(replies))
 
 
 def _title(question: str) -> str:

@@ -15,6 +15,7 @@ DATABASE_AWAY: Final = (OperationalError, InterfaceError, PoolTimeoutError)
 """What is raised while the database does not answer, or has no connection left to give."""
 
 _ACTIONS: Final = "tailor_after_commit"
+_Ends = tuple[Callable[[], object], Callable[[], object]]
 
 
 def new_session(engine: Engine | None = None, *, read_only: bool = False) -> Session:
@@ -37,18 +38,28 @@ def transaction(engine: Engine | None = None, *, read_only: bool = False) -> Ite
         yield session
 
 
-def after_commit(session: Session, action: Callable[[], object]) -> None:
+def after_commit(
+    session: Session,
+    action: Callable[[], object],
+    *,
+    otherwise: Callable[[], object] = lambda: None,
+) -> None:
     """Do something once what was written is there for all to see; never, if it rolls back.
 
     What touches more than the database belongs here: files, messages, threads. The transaction as
     a whole counts; the end of a savepoint within it changes nothing.
+
+    Args:
+        session: whose transaction it is about.
+        action: what is done.
+        otherwise: what is done instead if the transaction comes to nothing.
     """
-    actions: list[Callable[[], object]] | None = session.info.get(_ACTIONS)
+    actions: list[_Ends] | None = session.info.get(_ACTIONS)
     if actions is None:
         actions = session.info[_ACTIONS] = []
         event.listen(session, "after_commit", _do_actions)
         event.listen(session, "after_transaction_end", _drop_actions)
-    actions.append(action)
+    actions.append((action, otherwise))
 
 
 def _do_actions(session: Session) -> None:
@@ -56,11 +67,15 @@ def _do_actions(session: Session) -> None:
         return
     actions = list(session.info[_ACTIONS])
     session.info[_ACTIONS].clear()
-    for action in actions:
+    for action, _ in actions:
         action()
 
 
 def _drop_actions(session: Session, ended: SessionTransaction) -> None:
     # A commit has done them by now, so what is left belongs to a transaction that came to nothing.
-    if ended.parent is None:
-        session.info[_ACTIONS].clear()
+    if ended.parent is not None:
+        return
+    actions = list(session.info[_ACTIONS])
+    session.info[_ACTIONS].clear()
+    for _, otherwise in actions:
+        otherwise()

@@ -46,7 +46,13 @@ def all_of_project(session: Session, project_id: str) -> Sequence[Run]:
 
 
 def by_ids(session: Session, run_ids: Sequence[str]) -> Sequence[Run]:
-    return session.scalars(select(Run).where(Run.id.in_(run_ids))).all()
+    """Return the runs as they are now, whatever the session saw of them before.
+
+    A session gives out an object that it has read as it was then, and a view of a run that has
+    ended meanwhile would show it as learning.
+    """
+    fresh = {"populate_existing": True}
+    return session.scalars(select(Run).where(Run.id.in_(run_ids)), execution_options=fresh).all()
 
 
 def all_ids(session: Session) -> set[str]:
