@@ -168,7 +168,7 @@ def run_outlook(
         devices: on how many of one machine it may learn, where there are as many.
     """
     shape = shape_from_facts(model.facts) or TransformerShape.usual_for(0)
-    work = work_of(recipe, objective, known.lengths, train_count, held_out)
+    work = work_of(recipe, objective, known.lengths, train_count, held_out, shape.vocabulary)
     return _outlook(
         shape,
         work,

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 
 from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel
+from app.base_models.transformer_shape import TransformerShape, shape_from_facts
 from app.datasets.advice import USUAL_CHARACTERS
 from app.projects.tables import Project
 from app.runs.continuing import with_method_of
 from app.runs.errors import MayNotFitError, UnusableChoiceError
-from app.runs.estimates import BYTES_PER_TOKEN
+from app.runs.estimates import bytes_per_token
 from app.runs.few_bits import FIELD as FORM_FIELD
 from app.runs.few_bits import chosen_form, form_choices, form_of
 from app.runs.fit_words import fit_sentences
@@ -151,7 +152,8 @@ def characters_at_once(session: Session, project: Project) -> int:
     if model is None:
         return USUAL_CHARACTERS
     tokens = settings_for(model, Preset.BALANCED, 1).max_tokens_per_example
-    return round(tokens * BYTES_PER_TOKEN)
+    shape = shape_from_facts(model.facts) or TransformerShape.usual_for(0)
+    return round(tokens * bytes_per_token(shape.vocabulary))
 
 
 @dataclass(frozen=True)

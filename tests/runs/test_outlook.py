@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
+from tokenizers import Tokenizer
 
 from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel
@@ -11,12 +12,13 @@ from app.database.session import transaction
 from app.datasets.content import NewExample
 from app.datasets.service import add_examples
 from app.datasets.shapes import Turn
-from app.runs.estimates import work_of
+from app.runs.estimates import bytes_per_token, work_of
 from app.runs.objectives import Objective
 from app.runs.outlook import Outlook
 from app.runs.planning import balanced_outlooks
 from app.runs.recipe import Preset, fit_settings
 from app.runs.repository import Lengths, lengths, past_runs
+from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
 from tests.support.runs import add_past_run, examples, project_with_examples
 from tests.support.statements import counted_statements
@@ -127,3 +129,19 @@ def test_sorting_tells_no_word() -> None:
     kinds = work_of(settings, Objective.KINDS, known, 80, 20)
     assert (kinds.answer_share, kinds.answer_tokens) == (0.0, 0)
     assert work_of(settings, Objective.DPO, known, 80, 20).rows_per_example == 2
+
+
+def test_a_small_vocabulary_makes_more_tokens_of_the_same_text() -> None:
+    """As many as it really makes, of the samples and of Tailor's own README."""
+    folder = REPOSITORY_ROOT / "app"
+    texts = [(REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")]
+    texts += [
+        file.read_text(encoding="utf-8")
+        for file in (folder / "projects" / "samples").glob("*/examples.jsonl")
+    ]
+    tokenizer = Tokenizer.from_file(str(folder / "base_models" / "starter" / "tokenizer.json"))
+    for text in texts:
+        real = len(tokenizer.encode(text, add_special_tokens=False).ids)
+        said = len(text.encode()) / bytes_per_token(tokenizer.get_vocab_size())
+        assert real == pytest.approx(said, rel=0.45)
+    assert bytes_per_token(50_000) == bytes_per_token(250_000) == 4.0
