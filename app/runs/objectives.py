@@ -91,6 +91,11 @@ class ObjectiveSpec:
         return any(setting.name == ANSWER_WEIGHT for setting in self.settings)
 
     @property
+    def is_known_by_heart(self) -> bool:
+        """Whether the examples themselves are to be known, not what they have in common."""
+        return self.goal in {Goal.ANSWER, Goal.SORT}
+
+    @property
     def sorts(self) -> bool:
         return self.goal is Goal.SORT
 

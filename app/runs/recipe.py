@@ -21,6 +21,7 @@ from app.runs.objectives import (
     checked_objective_settings,
     objective_in,
 )
+from app.runs.rules import Effort
 from app.runs.setting import SettingValue, SettingValues, fill_settings
 
 RECIPE_VERSION: Final = 3
@@ -278,8 +279,11 @@ def _may_fall_to_four_bits(chosen: Recipe | FittedSettings) -> bool:
 
 
 _SHORTEST_EXAMPLE: Final = 32
-_TARGET_UPDATES: Final = {Preset.QUICK: 120, Preset.BALANCED: 340, Preset.THOROUGH: 680}
-_EPOCH_BOUNDS: Final = {Preset.QUICK: (1, 5), Preset.BALANCED: (2, 10), Preset.THOROUGH: (3, 20)}
+_EFFORTS: Final = {
+    Preset.QUICK: Effort(updates=120, passes=2, enough_updates=240, least=1, most=5),
+    Preset.BALANCED: Effort(updates=340, passes=6, enough_updates=720, least=2, most=10),
+    Preset.THOROUGH: Effort(updates=680, passes=12, enough_updates=1440, least=3, most=20),
+}
 # A quick run is over before it could get worse for long. How often and how long is looked.
 _EVALUATIONS: Final = {Preset.QUICK: 5, Preset.BALANCED: USUAL_EVALUATIONS, Preset.THOROUGH: 10}
 _PATIENCE: Final = {Preset.QUICK: 0, Preset.BALANCED: 2, Preset.THOROUGH: 3}
@@ -310,7 +314,6 @@ def fit_settings(
         chosen: settings of the method that an expert chose; the others follow from them.
         objective: what is learned.
     """
-    least, most = _EPOCH_BOUNDS[preset]
     spec = METHODS[method]
     settings, _ = fill_settings(spec.settings, chosen or {}, spec.by_preset.get(preset.value))
     room = room_for_example(context_length, method, settings)
@@ -320,7 +323,9 @@ def fit_settings(
         learning_rate=spec.learning_rate_factor
         * OBJECTIVES[objective].learning_rate_factor
         * rules.learning_rate(base_parameters),
-        epochs=rules.passes(train_count, _TARGET_UPDATES[preset], least, most),
+        epochs=rules.passes(
+            train_count, _EFFORTS[preset], by_heart=OBJECTIVES[objective].is_known_by_heart
+        ),
         examples_per_update=rules.examples_per_update(train_count),
         max_tokens_per_example=min(room, 2048),
         evaluations=_EVALUATIONS[preset],

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.runs.objectives import Objective
 from app.runs.recipe import FittedSettings, Preset, fit_settings
 
 STARTER = 2_800_000
@@ -34,7 +35,26 @@ def test_more_data_means_more_examples_per_update_and_no_more_passes() -> None:
 
 @pytest.mark.parametrize("count", [count for count in COUNTS if 100 <= count < 1_000])
 def test_the_updates_lie_near_the_target(count: int) -> None:
-    assert 220 <= fitted(count).updates(count) <= 500
+    texts = fit_settings(Preset.BALANCED, count, STARTER, 1024, objective=Objective.TEXTS)
+    assert 220 <= texts.updates(count) <= 500
+    assert 220 <= fitted(count).updates(count) <= 800
+
+
+@pytest.mark.parametrize(
+    ("objective", "of_900", "of_9_800"),
+    [
+        (Objective.ANSWERS, 6, 2),
+        (Objective.KINDS, 6, 2),
+        (Objective.TEXTS, 3, 2),
+        (Objective.DPO, 3, 2),
+    ],
+)
+def test_what_is_to_be_known_is_gone_through_more_often_while_it_is_little(
+    objective: Objective, of_900: int, of_9_800: int
+) -> None:
+    for count, passes in ((900, of_900), (9_800, of_9_800)):
+        chosen = fit_settings(Preset.BALANCED, count, STARTER, 1024, objective=objective)
+        assert chosen.epochs == passes
 
 
 def test_one_example_more_never_changes_the_work_by_much() -> None:
@@ -44,9 +64,10 @@ def test_one_example_more_never_changes_the_work_by_much() -> None:
 
 
 def test_each_preset_takes_more_care_than_the_one_before() -> None:
-    quick, balanced, thorough = (fitted(180, preset) for preset in Preset)
-    assert quick.epochs < balanced.epochs < thorough.epochs
-    assert quick.learning_rate == balanced.learning_rate == thorough.learning_rate
+    for count in (15, 180, 900, 9_800):
+        quick, balanced, thorough = (fitted(count, preset) for preset in Preset)
+        assert quick.epochs < balanced.epochs < thorough.epochs
+        assert quick.learning_rate == balanced.learning_rate == thorough.learning_rate
 
 
 @pytest.mark.parametrize(
