@@ -25,6 +25,17 @@ class ChangedMeanwhileError(ConflictError):
         )
 
 
+class DeletedMeanwhileError(ConflictError):
+    """What was to be changed is gone, so what was written can only become an example of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Someone deleted this example meanwhile.",
+            why="It may also have been you, in another tab.",
+            next_step="What you wrote is below. Save to add it as an example again.",
+        )
+
+
 _EMPTY: Final = {
     "question": ("question", "Tailor learns from a question together with its answer."),
     "answer": ("answer", "Tailor learns from a question together with its answer."),

@@ -12,6 +12,7 @@ from app.datasets.content import NewExample, cleaned
 from app.datasets.errors import (
     ChangedMeanwhileError,
     CopyOfAnotherError,
+    DeletedMeanwhileError,
     EmptyExampleError,
     ExampleTooLongError,
     ImportNotWaitingError,
@@ -164,11 +165,14 @@ def edit_example(
     None does not ask.
 
     Raises:
-        NotFoundError, EmptyExampleError, KindTooLongError, SameAnswersError,
+        EmptyExampleError, KindTooLongError, SameAnswersError,
         ExampleTooLongError, CopyOfAnotherError
+        DeletedMeanwhileError: if the project has none with this id, or no longer.
         ChangedMeanwhileError: if it says something else by now than what the writer saw.
     """
-    example = _known(ExampleRepository(session).hold(project_id, example_id))
+    example = ExampleRepository(session).hold(project_id, example_id)
+    if example is None:
+        raise DeletedMeanwhileError
     # What an example is made of stays: a passage does not become an answer by being mended.
     new = replace(
         _checked(replace(written, shape=Shape(example.shape))),

@@ -312,6 +312,29 @@ def test_nobody_writes_over_what_someone_else_wrote_meanwhile(web: Web) -> None:
     assert all_examples(web.engine, project.id)[0].answer == "Of both"
 
 
+@pytest.mark.parametrize("shape", ["answer", "pair"])
+def test_what_was_written_into_an_example_that_someone_deleted_is_kept(
+    web: Web, shape: str
+) -> None:
+    project = web.project()
+    owner = web.client_for(OWNER)
+    url = f"/projects/{project.id}/examples"
+    form = {"shape": shape, "question": "Hi?", "answer": "There", "rejected": "What?"}
+    owner.submit(f"{url}/new", form)
+    [example] = all_examples(web.engine, project.id)
+    one = f"{url}/{example.id}"
+    shown = _shown_hash(owner.page(one))
+    assert web.client_for(TEAMMATE).submit(f"{one}/delete").status_code == 303
+    refused = owner.submit(one, {**form, "answer": "Long thought over", "shown_hash": shown})
+    assert refused.status_code == 409
+    assert "Someone deleted this example meanwhile." in refused.text
+    assert "Long thought over</textarea>" in refused.text
+    assert f'action="{url}/new"' in refused.text
+    assert f'name="shape" value="{shape}"' in refused.text
+    assert owner.submit(f"{url}/new", {**form, "answer": "Long thought over"}).status_code == 303
+    assert all_examples(web.engine, project.id)[0].answer == "Long thought over"
+
+
 def test_whoever_deletes_an_upload_hears_which_later_files_held_its_rows(web: Web) -> None:
     project = web.project()
     owner = web.client_for(OWNER)

@@ -11,7 +11,11 @@ from starlette.requests import ClientDisconnect
 from app.database.patience import patient_transaction
 from app.datasets import service
 from app.datasets.advice import advise
-from app.datasets.errors import ChangedMeanwhileError, NothingPastedError
+from app.datasets.errors import (
+    ChangedMeanwhileError,
+    DeletedMeanwhileError,
+    NothingPastedError,
+)
 from app.datasets.repository import Cursor
 from app.datasets.service import WrittenExample
 from app.datasets.shapes import Shape, prompt_of
@@ -200,9 +204,10 @@ def edit(
 ) -> Response:
     try:
         service.edit_example(session, project.id, example_id, written, shown_hash or None)
+    except DeletedMeanwhileError as error:
+        # The form of a new example: nothing that was typed is lost.
+        return _form_page(request, project, written, back, error=error)
     except DomainError as error:
-        if error.status_code == 404:
-            raise
         example = service.find_example(session, project.id, example_id)
         return _form_page(request, project, written, back, example, error, shown_hash)
     return redirect(request, back, "The example is changed.")
