@@ -29,9 +29,14 @@ class Facts:
     count: int
     answers: int
     """How many different answers there are."""
+    sortable: int
+    """How many have an answer that may be the name of a kind: no texts, pairs or thumbs."""
+    kinds: int
+    """How many different answers these have."""
+    longest_kind: int
+    """How long the longest of these answers is."""
     long: int
     """How many are longer, all their texts together, than what is read at once."""
-    longest: int
     with_html: int
 
     def scaled(self, count: int) -> "Facts":
@@ -40,6 +45,7 @@ class Facts:
         return replace(
             self,
             count=count,
+            sortable=round(self.sortable * factor),
             long=round(self.long * factor),
             with_html=round(self.with_html * factor),
         )
@@ -76,7 +82,7 @@ def advice_from(facts: Facts, characters_at_once: int) -> Iterator[Advice]:
     elif _is_sorting(facts):
         yield Advice(
             "note",
-            f"This looks like sorting into {facts.answers:,} kinds.",
+            f"This looks like sorting into {facts.kinds:,} kinds.",
             "The answers are short and come again and again. The model will learn to name the "
             "kind, and nothing else.",
         )
@@ -125,9 +131,9 @@ def _amount(count: int) -> Advice:
 
 def _is_sorting(facts: Facts) -> bool:
     return (
-        facts.count >= SMALLEST_TO_HOLD_OUT
-        and facts.longest <= _LONGEST_KIND
-        and facts.answers <= min(_MAX_KINDS, facts.count / 3)
+        facts.sortable >= max(SMALLEST_TO_HOLD_OUT, facts.count / 2)
+        and facts.longest_kind <= _LONGEST_KIND
+        and facts.kinds <= min(_MAX_KINDS, facts.sortable / 3)
     )
 
 

@@ -225,12 +225,17 @@ class ExampleRepository:
 
     def facts(self, project_id: str, characters_at_once: int, every: int = 1) -> dict[str, int]:
         """Return what the advice is made of, from every so-many-th example."""
+        may_name_a_kind = Example.shape.in_([Shape.ANSWER, Shape.LABEL])
         row = self._session.execute(
             select(
                 func.count().label("count"),
                 func.count(func.distinct(Example.answer)).label("answers"),
+                func.count().filter(may_name_a_kind).label("sortable"),
+                func.count(func.distinct(Example.answer)).filter(may_name_a_kind).label("kinds"),
+                func.coalesce(
+                    func.max(func.length(Example.answer)).filter(may_name_a_kind), 0
+                ).label("longest_kind"),
                 func.count().filter(_characters() > characters_at_once).label("long"),
-                func.coalesce(func.max(func.length(Example.answer)), 0).label("longest"),
                 func.count().filter(_looks_like_html()).label("with_html"),
             ).where(Example.project_id == project_id, Example.id % every == 0)
         ).one()

@@ -34,6 +34,10 @@ def test_what_stands_in_them(session: Session) -> None:
     assert "All answers are the same." in _advice(session, _examples(30, "yes"))
     kinds = [NewExample(f"kind {i % 3}", f"question {i}") for i in range(60)]
     assert "sorting into 3 kinds" in _advice(session, kinds)
+    pairs = [NewExample(f"good {i % 8}", f"question {i}", rejected="bad") for i in range(40)]
+    assert "sorting" not in _advice(session, pairs)
+    assert "sorting" not in _advice(session, pairs + kinds[:30])
+    assert "sorting into 3 kinds" in _advice(session, pairs + kinds)
     assert "longer than 8,192" in _advice(session, _examples(3, "{} " + "long " * 2_000))
     assert "HTML marks stand in 30 answers." in _advice(session, _examples(30, "<p>{}</p>"))
     one = [*_examples(10), NewExample("<p>one</p>", "question")]
