@@ -197,6 +197,8 @@ def fail(session: Session, held: HeldRun, failure: FailureEvent) -> RunStatus:
         failure = failure.model_copy(update={"reason": reason})
     check_move(run.status, RunStatus.FAILED)
     values = _NO_PROGRESS | {"failure": failure.model_dump(exclude={"event"}, exclude_none=True)}
+    if not failure.permanent:
+        values |= what_is_saved(session, run)
     return _end(session, run, RunStatus.FAILED, values, failure.reason)
 
 
@@ -222,9 +224,17 @@ def give_back(session: Session, run: Run, message: str, **values: object) -> Run
         "fence": run.fence + 1,
     }
     event = {"status": RunStatus.QUEUED, "message": message}
-    changed = _FREE | _NO_PROGRESS | queued | values
+    changed = _FREE | _NO_PROGRESS | what_is_saved(session, run) | queued | values
     repository.write(session, run.id, run.fence, changed, [("status", event)])
     return RunStatus.QUEUED
+
+
+def what_is_saved(session: Session, run: Run) -> dict[str, Any]:
+    """Return where a run that nobody works on stands: at what was saved, not at what was last said.
+
+    The process speaks now and then only, so it saves further than it spoke, or less far if it dies.
+    """
+    return {"step": repository.furthest_checkpoint(session, run.id)}
 
 
 def _unreadable(error: ValidationError) -> dict[str, Any]:
@@ -244,7 +254,7 @@ def _rest(session: Session, run: Run, message: str, failure: dict[str, Any] | No
         "pause_requested_at": None,
     }
     event = {"status": RunStatus.PAUSED, "message": message}
-    changed = _FREE | _NO_PROGRESS | values
+    changed = _FREE | _NO_PROGRESS | what_is_saved(session, run) | values
     repository.write(session, run.id, run.fence, changed, [("status", event)])
     return RunStatus.PAUSED
 

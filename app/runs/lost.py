@@ -64,5 +64,6 @@ def _free(session: Session, run_id: str) -> bool:
         "details": f"The last holder was {run.lease_owner}.",
         "permanent": False,
     }
-    holding.end_locked(session, run, RunStatus.FAILED, reason, failure=failure)
+    saved = holding.what_is_saved(session, run)
+    holding.end_locked(session, run, RunStatus.FAILED, reason, failure=failure, **saved)
     return True

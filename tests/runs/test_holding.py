@@ -8,16 +8,18 @@ from sqlalchemy import Engine
 from app.database.session import transaction
 from app.leases.repository import LostLeaseError
 from app.leases.tables import MAX_ATTEMPTS
-from app.runs import holding
+from app.runs import holding, steering
 from app.runs.child_events import (
     CheckpointEvent,
     MetricsEvent,
     PhaseEvent,
+    ProgressEvent,
     RestartedEvent,
     ResultEvent,
 )
 from app.runs.progress.batch import Batch, Intake
 from app.runs.progress.repository import furthest_checkpoint
+from app.runs.remedies import remedy
 from app.runs.repository import metrics
 from app.runs.status import RunStatus
 from app.runs.tables import RunEvent
@@ -192,6 +194,29 @@ def test_a_run_that_gets_on_may_have_more_mishaps(
             holding.write_batch(session, held, intake.hand_over())
             holding.fail(session, held, _CRASH)
     assert get_run(engine, run_id).status == RunStatus.QUEUED
+
+
+@pytest.mark.parametrize("told", [136, 140])
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_what_nobody_works_on_stands_at_what_was_saved(
+    engine: Engine, storage: Storage, project_id: str, told: int, *, is_paused: bool
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    held = claimed(engine)
+    intake = Intake(RunStatus.STARTING)
+    intake.take(ProgressEvent(event="progress", step=told, total_steps=200))
+    intake.take(
+        CheckpointEvent(event="checkpoint", step=138, folder="c", manifest_sha256="0" * 64)
+    )
+    with transaction(engine) as session:
+        holding.write_batch(session, held, intake.hand_over())
+        if is_paused:
+            steering.pause_run(session, get_run(engine, run_id))
+        holding.requeue(session, held, "It was stopped for a moment.")
+    run = get_run(engine, run_id)
+    assert (run.status, run.step) == (RunStatus.PAUSED if is_paused else RunStatus.QUEUED, 138)
+    if is_paused:
+        assert remedy(run).label == "Go on from step 138"
 
 
 def test_being_told_to_stop_is_no_mishap(engine: Engine, storage: Storage, project_id: str) -> None:
