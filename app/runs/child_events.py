@@ -89,6 +89,8 @@ class PlanEvent(ChildEvent):
     train_tokens: Count
     examples_cut: Count = 0
     examples_left_out: Count = 0
+    held_out_left_out: Count = 0
+    """Of those that are left out so many were to be held out."""
     steps_per_epoch: Count
     resumed_from_step: Step = 0
 

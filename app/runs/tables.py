@@ -91,6 +91,18 @@ class Run(LeaseMixin, Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    @property
+    def learned_count(self) -> int:
+        """How many examples it learns from: without those left out, once these are known."""
+        plan = self.plan or {}
+        of_held_out = int(plan.get("held_out_left_out", 0))
+        return self.train_count - (int(plan.get("examples_left_out", 0)) - of_held_out)
+
+    @property
+    def measured_count(self) -> int:
+        """How many held-out examples it is measured by, in the same way."""
+        return self.validation_count - int((self.plan or {}).get("held_out_left_out", 0))
+
 
 class RunEvent(Base):
     """What happened, in order; the page's stream replays from here.

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from app.audit.service import Action, newest_events
 from app.base_models.tables import BaseModel
 from app.projects.tables import Project
-from tests.adapters.conftest import BASE_ID, RUN_ID, AddVersion
+from app.runs.tables import Run
+from tests.adapters.conftest import BASE_ID, RESULT, RUN_ID, AddVersion
 from tests.support.hub_server import COMMIT, hub_server
 from tests.support.web import OWNER, STRANGER, VIEWER, Web
 from worker.training.answers import answer
@@ -44,6 +45,22 @@ def test_the_list_and_the_page_say_what_there_is(web: Web, add_version: AddVersi
     assert "3 times less surprising" in shown
     assert "9" * 64 in shown
     assert "Apache-2.0" in shown
+
+
+def test_examples_that_were_left_out_are_not_counted_as_learned(
+    web: Web, add_version: AddVersion
+) -> None:
+    project = add_version(web.project())
+    with web.transaction() as session:
+        run = session.get_one(Run, RUN_ID)
+        run.plan = {"examples_left_out": 3, "held_out_left_out": 1}
+        run.result = {**RESULT, "peak_memory_bytes": None}
+    owner = web.client_for(OWNER)
+    version = owner.page(URL.format(project.id))
+    assert "10\N{NO-BREAK SPACE}examples" in version
+    assert "4\N{NO-BREAK SPACE}more were held out" in version
+    run_page = owner.page(f"/projects/{project.id}/runs/{RUN_ID}")
+    assert "tiny model and 10\N{NO-BREAK SPACE}examples." in run_page
 
 
 def test_strangers_and_wrong_numbers_get_404(web: Web, add_version: AddVersion) -> None:

@@ -205,9 +205,7 @@ def test_what_nobody_works_on_stands_at_what_was_saved(
     held = claimed(engine)
     intake = Intake(RunStatus.STARTING)
     intake.take(ProgressEvent(event="progress", step=told, total_steps=200))
-    intake.take(
-        CheckpointEvent(event="checkpoint", step=138, folder="c", manifest_sha256="0" * 64)
-    )
+    intake.take(CheckpointEvent(event="checkpoint", step=138, folder="c", manifest_sha256="0" * 64))
     with transaction(engine) as session:
         holding.write_batch(session, held, intake.hand_over())
         if is_paused:

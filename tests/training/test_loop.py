@@ -42,7 +42,13 @@ def test_the_base_stays_to_the_bit_and_the_adapter_learns(
 
 
 def test_what_it_says(tiny_model: Path, tmp_path: Path) -> None:
-    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(10), sums(5, first=50))
+    nothing = {"id": 99, "messages": [{"role": "user", "content": "No answer here"}]}
+    folder = make_run_folder(
+        tmp_path / "run",
+        recipe_for(tiny_model),
+        [*sums(10), nothing],
+        [*sums(5, first=50), nothing],
+    )
     events = train_here(folder)
     assert [entry["phase"] for entry in events.of("phase")] == [
         *("loading_model", "measuring_base", "training"),
@@ -50,6 +56,7 @@ def test_what_it_says(tiny_model: Path, tmp_path: Path) -> None:
     ]
     plan = events.only("plan")
     assert (plan["total_steps"], plan["steps_per_epoch"], plan["train_examples"]) == (6, 3, 10)
+    assert (plan["examples_left_out"], plan["held_out_left_out"]) == (2, 1)
     trained = [e for e in events.of("metrics") if "train_loss" in e["values"]]
     assert [e["step"] for e in trained] == [1, 2, 3, 4, 5, 6]
     held_out = [e["step"] for e in events.of("metrics") if "validation_loss" in e["values"]]

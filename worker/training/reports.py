@@ -81,6 +81,7 @@ class Reports:
             train_tokens=train.tokens,
             examples_cut=train.examples_cut + validation.examples_cut,
             examples_left_out=train.examples_left_out + validation.examples_left_out,
+            held_out_left_out=validation.examples_left_out,
             steps_per_epoch=plan.steps_per_epoch,
             resumed_from_step=state.step,
         )
