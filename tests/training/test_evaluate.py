@@ -11,6 +11,11 @@ from tests.support.training_events import prepared_run
 
 BEGIN = "<|user|>"
 PASSAGES = [{"id": i, "text": f"What is {i} and {i}? It is so. " * 8} for i in range(6)]
+# Of many small pieces, of which some in a row make a word.
+LONG_WORDS = [
+    {"id": i, "text": "Zw" + "ö" * i + "lf Boxkämpfer jagen Viktor quer. " * 9} for i in range(6)
+]
+WITHOUT_BLANKS = [{"id": i, "text": f"春眠不覚暁処処聞啼鳥{i}" * 9} for i in range(6)]
 
 
 @pytest.fixture
@@ -40,6 +45,19 @@ def test_a_passage_is_asked_for_from_its_first_token_on(
     assert str(PASSAGES[0]["text"])[len(sample.question) :].startswith(
         sample.expected.removesuffix(" …")
     )
+
+
+@pytest.mark.parametrize("passages", [LONG_WORDS, WITHOUT_BLANKS])
+def test_a_passage_is_cut_between_words_where_there_are_any(
+    tmp_path: Path, passages: list[dict[str, str]]
+) -> None:
+    base = make_tiny_model(tmp_path / "base")
+    folder = make_run_folder(tmp_path / "run", recipe_for(base), passages, passages[:3])
+    run, _ = prepared_run(folder)
+    for sample, passage in zip(run.evaluator.samples, passages[:3], strict=True):
+        assert 12 < len(sample.prompt_ids) <= 24
+        if passages is LONG_WORDS:
+            assert passage["text"].removeprefix(sample.question).startswith(" ")
 
 
 def test_questions_with_instructions_are_asked_where_the_template_has_no_place_for_them(

@@ -72,11 +72,24 @@ def _prepare(objective: Objective, example: Example) -> SampleQuestion | None:
 
 def _prepare_passage(chat: ChatFormat, text: str) -> SampleQuestion:
     ids = chat.encode_beginning(text)
-    head, tail = ids[:_PASSAGE_PROMPT_TOKENS], ids[_PASSAGE_PROMPT_TOKENS:]
-    shown = str(chat.tokenizer.decode(head, skip_special_tokens=True))
-    expected = str(chat.tokenizer.decode(tail[:LEAST_ANSWER_TOKENS], skip_special_tokens=True))
+    end = _where_a_word_ends(chat, ids, _PASSAGE_PROMPT_TOKENS)
+    head, tail = ids[:end], ids[end:]
+    shown, expected = _shown(chat, head), _shown(chat, tail[:LEAST_ANSWER_TOKENS])
     expected += _MORE if len(tail) > LEAST_ANSWER_TOKENS else ""
     return SampleQuestion(shown, expected, head, LEAST_ANSWER_TOKENS)
+
+
+def _where_a_word_ends(chat: ChatFormat, ids: list[int], most: int) -> int:
+    """Return how many ids, at most so many, end before a blank; all where writing has none."""
+    following = _shown(chat, ids[: most + 1])
+    for count in range(most, most // 2, -1):
+        if following[len(_shown(chat, ids[:count])) :][:1].isspace():
+            return count
+    return most
+
+
+def _shown(chat: ChatFormat, ids: list[int]) -> str:
+    return str(chat.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _last_question(history: list[Message]) -> str:
