@@ -8,6 +8,7 @@ import errno
 import logging
 from collections.abc import Callable
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -194,8 +195,9 @@ class _Importer:
     def _add_batch(
         self, entry: Import, message: dict[str, Any], room: int, left_out: LeftOutFile
     ) -> None:
-        for row in message["left_out"]:
-            self._leave_out(left_out, row["row"], row["value"], row["reason"])
+        not_added = [(row["row"], row["value"], row["reason"]) for row in message["left_out"]]
+        for _, _, reason in not_added:
+            self._counts.left_out[reason] = self._counts.left_out.get(reason, 0) + 1
         examples: dict[str, NewExample] = {}
         copies: list[NewExample] = []
         for draft in message["drafts"]:
@@ -218,7 +220,10 @@ class _Importer:
         self._counts.duplicates += len(copies)
         for copy in copies:
             text = shortened(f"{copy.question} | {copy.answer}" if copy.question else copy.answer)
-            left_out.add(copy.row_number or 0, text, Reason.EXACT_COPY)
+            not_added.append((copy.row_number or 0, text, Reason.EXACT_COPY))
+        for row, value, reason in sorted(not_added, key=itemgetter(0)):
+            if reason != Reason.EMPTY_ROW:
+                left_out.add(row, value, reason)
 
     def _write_batch(
         self,
@@ -258,11 +263,6 @@ class _Importer:
         )
         write_under_fence(session, Import, held.id, held.fence, report=counts.as_json())
         return counts, inserted
-
-    def _leave_out(self, left_out: LeftOutFile, row: int, value: str, reason: str) -> None:
-        self._counts.left_out[reason] = self._counts.left_out.get(reason, 0) + 1
-        if reason != Reason.EMPTY_ROW:
-            left_out.add(row, value, reason)
 
 
 def _example(draft: dict[str, Any], import_id: str) -> NewExample:

@@ -35,14 +35,14 @@ class Counts:
 
 
 class LeftOutFile:
-    """Collects the rows left out: all of them in a file, the first thousand for the page."""
+    """Collects the rows that were not added: all in a file, the first thousand for the page."""
 
     def __init__(self, folder: Path, fence: int) -> None:
         self._path = folder / LEFT_OUT_FILE
         self._temporary = folder / f"{LEFT_OUT_FILE}.{fence}"
         self._file = self._temporary.open("w", encoding="utf-8-sig", newline="")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(["Row", "What stands there", "Why it was left out"])
+        self._writer.writerow(["Row", "What stands there", "Why it was not added"])
         self.details: list[dict[str, Any]] = []
 
     def add(self, row: int, value: str, reason: str) -> None:

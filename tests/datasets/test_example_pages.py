@@ -184,6 +184,20 @@ def test_pieces_of_long_texts_are_counted_as_pieces(web: Web) -> None:
     assert f"3 rows became {entry.report['added'] + entry.report['duplicates']} pieces" in page
 
 
+def test_rows_that_were_not_added_stand_in_their_order_with_all_reasons(
+    web: Web,
+) -> None:
+    project = web.project()
+    rows = "Hi?,There.\nHi?,There.\nWhat?,\nHow?,So.\nHow?,So.\nWho?,\n"
+    entry = imported(web.engine, web.storage, project.id, "question,answer\n" + rows)
+    assert entry.report is not None
+    assert [row["row"] for row in entry.report["details"]] == [3, 4, 6, 7]
+    page = plain(web.client_for(OWNER).page(f"/projects/{project.id}/imports/{entry.id}"))
+    assert "2 rows: The answer is empty." in page
+    assert "2 rows: It is an exact copy of another example." in page
+    assert "Rows that were not added" in page
+
+
 def test_what_a_killed_process_left_is_removed_after_an_hour(web: Web) -> None:
     young, old = (web.storage.path("tmp", f"upload-{name}") for name in ("young", "old"))
     for path in (young, old):
