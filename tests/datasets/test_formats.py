@@ -418,6 +418,23 @@ def test_html_is_asked_about_and_can_be_removed(tmp_path: Path) -> None:
     assert read(tmp_path, text, stripping).pairs == [("What?", "One & two\n\n- three")]
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("<p>One</p>", True),
+        ("One<br>two", True),
+        ("I <3 tea", False),
+        ("if a <b and c> d: print(x)", False),
+    ],
+)
+def test_html_in_one_row_of_many_is_asked_about_where_it_is_sure(
+    tmp_path: Path, answer: str, *, expected: bool
+) -> None:
+    rows = "".join(f"What is {i}?,It is {i} indeed.\n" for i in range(45))
+    result = read(tmp_path, f"question,answer\n{rows}And this?,{answer}\n")
+    assert ("html" in result.notes) is expected
+
+
 def test_html_of_conversations_is_asked_about_and_can_be_removed(tmp_path: Path) -> None:
     turns = [
         {"role": "system", "content": "<b>Be</b> kind."},

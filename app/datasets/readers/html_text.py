@@ -4,11 +4,13 @@ import re
 from html.parser import HTMLParser
 from typing import Any, Final
 
-_TAG: Final = re.compile(
-    r"</?(?:p|br|div|a|b|i|u|em|strong|ul|ol|li|span|h[1-6]|table|tr|td|th|img|"
-    r"code|pre|blockquote|script|style|font|hr|sup|sub)\b[^<>]*>",
-    re.IGNORECASE,
+_NAMES: Final = (
+    "(?:p|br|div|a|b|i|u|em|strong|ul|ol|li|span|h[1-6]|table|tr|td|th|img|"
+    "code|pre|blockquote|script|style|font|hr|sup|sub)"
 )
+_TAG: Final = re.compile(rf"</?{_NAMES}\b[^<>]*>", re.IGNORECASE)
+# Code and sums hold what looks like an opening tag (“a <b and c> d”), but none of these.
+_SURE_TAG: Final = re.compile(rf"</{_NAMES}>|<br ?/?>", re.IGNORECASE)
 _BREAKS: Final = frozenset({"br", "tr", "hr"})
 _PARAGRAPHS: Final = frozenset(
     {"p", "div", "ul", "ol", "table", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
@@ -20,6 +22,11 @@ _LEVELS: Final = 10
 
 def has_html(text: str) -> bool:
     return "<" in text and _TAG.search(text) is not None
+
+
+def surely_has_html(text: str) -> bool:
+    """Say whether it has HTML that cannot be taken for anything else."""
+    return "<" in text and _SURE_TAG.search(text) is not None
 
 
 def text_of_html(text: str) -> str:

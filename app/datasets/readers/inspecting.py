@@ -189,7 +189,7 @@ def _notes(found: Recognised, survey: _Survey, roles: list[ColumnRole]) -> list[
         if role is not ColumnRole.IGNORE
         for column in columns
     ]
-    if any(column.with_html >= max(1, 0.05 * column.filled) for column in texts):
+    if any(c.surely_has_html or c.with_html >= max(1, 0.05 * c.filled) for c in texts):
         notes.append({"code": "html", "count": max(column.with_html for column in texts)})
     numbers = sum(column.numbers for column in texts)
     if plan.format is FileFormat.SPREADSHEET and numbers:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.datasets.readers.conversations import NoExampleError, content_of, holds_speakers
-from app.datasets.readers.html_text import has_html
+from app.datasets.readers.html_text import has_html, surely_has_html
 from app.datasets.readers.preferences import THUMB_WORDS, thumb_word
 from app.datasets.readers.records import shortened
 from app.datasets.shapes import LONGEST_KIND, MOST_GUESSED_KINDS
@@ -31,6 +31,7 @@ class ColumnSurvey:
     codes: int = 0
     """Numbers, dates, addresses and the like, which nobody asks or answers."""
     with_html: int = 0
+    surely_has_html: bool = False
     turn_lists: int = 0
     lists: int = 0
     examples: list[str] = field(default_factory=list)
@@ -52,7 +53,7 @@ class ColumnSurvey:
         is_number = _is_number(text)
         self.numbers += is_number
         self.codes += is_number or (len(text) < 200 and _CODE.fullmatch(text) is not None)
-        self.with_html += has_html(text)
+        self._look_for_html(text)
         self._keep(text)
 
     def _add_list(self, value: list[Any] | dict[str, Any]) -> None:
@@ -63,9 +64,13 @@ class ColumnSurvey:
         self.lists += 1
         self.turn_lists += holds_speakers(value)
         text = as_text(value)
-        self.with_html += has_html(text)
+        self._look_for_html(text)
         if len(self.examples) < _EXAMPLES:
             self.examples.append(shortened(text))
+
+    def _look_for_html(self, text: str) -> None:
+        self.with_html += has_html(text)
+        self.surely_has_html = self.surely_has_html or surely_has_html(text)
 
     def _keep(self, text: str) -> None:
         if len(self.examples) < _EXAMPLES and shortened(text) not in self.examples:
