@@ -76,17 +76,6 @@ def plural(count: float, singular: str, several: str = "") -> str:
     return f"{number(count)}{_NO_BREAK}{word}"
 
 
-def percent(share: float, digits: int = 0) -> str:
-    """A share of one: 0.984 -> "98 %". Never rounds up to a whole that is not reached."""
-    if not math.isfinite(share):
-        return "–"
-    scale = 10**digits
-    value = round(share * 100 * scale) / scale
-    if share < 1 <= value / 100:
-        value = 100 - 1 / scale
-    return f"{number(value, digits)}{_NO_BREAK}%"
-
-
 def times(factor: float) -> str:
     """A factor as words go: 3.02 -> "3 times", 1.46 -> "1.5 times"."""
     rounded = round(factor) if factor >= 9.95 else round(factor, 1)

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.runs.fit_words import about
 from app.settings import REPOSITORY_ROOT
-from app.sizes import filesize
+from app.sizes import filesize, percent
 from app.version import VERSION
 from app.web import charts, formatting
 
@@ -78,7 +78,7 @@ def make_environment(folder: Path = TEMPLATE_FOLDER) -> Environment:
         formatting.duration,
         formatting.exact_duration,
         formatting.plural,
-        formatting.percent,
+        percent,
         formatting.times,
         formatting.ago,
         formatting.date,

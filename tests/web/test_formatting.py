@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.sizes import filesize
+from app.sizes import filesize, percent
 from app.web import formatting
 
 NOW = datetime(2026, 11, 23, 20, 35, tzinfo=UTC)
@@ -116,7 +116,7 @@ def test_plural() -> None:
 def test_percent_reaches_a_hundred_only_when_all_is_there(
     share: float, digits: int, expected: str
 ) -> None:
-    assert plain(formatting.percent(share, digits)) == expected
+    assert plain(percent(share, digits)) == expected
 
 
 @pytest.mark.parametrize(

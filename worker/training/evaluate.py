@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from app.runs.costs.asking import SHOWN_SECONDS
+from app.sizes import percent
 from worker.methods.learner import Learner
 from worker.training.answers import CUT_OFF, answers_to
 from worker.training.measured import Measured
@@ -114,4 +115,4 @@ class Evaluator:
 
 def _surest(scores: list[tuple[str, float]]) -> str:
     kind, share = scores[0]
-    return f"{kind} ({share:.0%})"
+    return f"{kind} ({percent(share)})"
