@@ -38,8 +38,10 @@ def _fit_sentence(device: DevicePlan, *, names_it: bool) -> str:
 
 
 def full_sentence(outlook: Outlook) -> str:
-    """Say what training all of the base model's own weights would need instead."""
+    """Say what full fine-tuning would need instead; empty if it would need no more."""
     plan = outlook.best.plan
+    if plan.full_memory.total <= plan.memory.total:
+        return ""
     sentence = f"Full fine-tuning would need about {about(plan.full_memory.total)} of memory"
     if plan.full_seconds > 1.2 * plan.seconds:
         sentence += f" and about {plan.full_seconds / plan.seconds:.2g} times as long"

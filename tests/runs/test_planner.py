@@ -221,6 +221,9 @@ class TestFits:
         assert fit_sentences(good)[0].startswith("Fits on this machine: training needs about ")
         assert remedies(good) == ""
         assert full_sentence(good).startswith("Full fine-tuning would need about ")
+        best = good.best
+        cheap = replace(best.plan, full_memory=best.plan.memory)
+        assert full_sentence(replace(good, devices=(replace(best, plan=cheap),))) == ""
         bad = for_any_examples(_LARGE, [_machine(16)])
         assert fit_sentences(bad)[0].startswith("Too large for this machine")
         assert "a smaller base model" in remedies(bad)
