@@ -86,6 +86,11 @@ class ObjectiveSpec:
         return self.goal is Goal.PREFER
 
     @property
+    def learned_words(self) -> str:
+        """What it learns of the examples, as sentences call it: answers, texts or kinds."""
+        return {Goal.STYLE: "texts", Goal.SORT: "kinds"}.get(self.goal, "answers")
+
+    @property
     def weighs_answers(self) -> bool:
         """Whether learning the liked answers is weighed beside a comparison."""
         return any(setting.name == ANSWER_WEIGHT for setting in self.settings)

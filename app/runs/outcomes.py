@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from app.runs import sentences
 from app.runs.objectives import OBJECTIVES, Objective
+from app.sizes import percent
 
 # A change of the share of right ones by less than this is chance with so few held-out examples.
 _MUCH: Final = 0.02
@@ -43,21 +44,22 @@ def outcome_sentence(objective: Objective, result: Mapping[str, Any]) -> str:
     """Say what came of a run, from what the held-out examples said before and after."""
     spec, after = OBJECTIVES[objective], result.get("right_after")
     if after is None or not (spec.sorts or spec.prefers):
-        return sentences.result_sentence(result.get("loss_before"), result.get("loss_after"))
+        losses = result.get("loss_before"), result.get("loss_after")
+        return sentences.result_sentence(*losses, spec.learned_words)
     before = result.get("right_before")
     if spec.sorts:
-        text = f"It sorts {after:.0%} of the texts that it has never seen into the right kind."
+        text = f"It sorts {percent(after)} of the texts that it has never seen into the right kind."
         if before is not None:
-            text += f" Always naming the most frequent kind would be right for {before:.0%}."
+            text += f" Always naming the most frequent kind would be right for {percent(before)}."
         return text
     if before is None:
         return (
-            f"Of the held-out answers, {after:.0%} moved the way of their thumb: liked ones are "
-            "likelier now, disliked ones less likely."
+            f"Of the held-out answers, {percent(after)} moved the way of their thumb: liked ones "
+            "are likelier now, disliked ones less likely."
         )
     return (
-        f"The better of two held-out answers is now the likelier one in {after:.0%} of the pairs; "
-        f"before, it was in {before:.0%}."
+        f"The better of two held-out answers is now the likelier one in {percent(after)} of the "
+        f"pairs; before, it was in {percent(before)}."
     )
 
 
@@ -83,8 +85,8 @@ def short_outcome(result: Mapping[str, Any]) -> str:
     before, after = result.get("right_before"), result.get("right_after")
     if after is None:
         return sentences.short_result(result.get("loss_before"), result.get("loss_after"))
-    was = f", {before:.0%} before" if before is not None else ""
-    return f"{after:.0%} of the held-out ones right{was}"
+    was = f", {percent(before)} before" if before is not None else ""
+    return f"{percent(after)} of the held-out ones right{was}"
 
 
 def confusion_of(result: Mapping[str, Any]) -> Confusion | None:

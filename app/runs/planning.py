@@ -22,7 +22,7 @@ from app.runs.objectives import OBJECTIVES, Objective, checked_objective_setting
 from app.runs.outlook import Known, Outlook, run_outlook
 from app.runs.proposals import Offer, Proposal, propose, with_objective
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
-from app.runs.recipe_facts import objective_of
+from app.runs.recipe_facts import Fact, objective_of
 from app.runs.service import find_base_model, settings_for
 from app.runs.setting import NO, YES, Setting, SettingValue
 from app.runs.several_devices import counts_on_offer, read_devices, words_for
@@ -226,6 +226,26 @@ CHOICES: Final = (
         2**31 - 1,
     ),
 )
+
+
+def setting_facts(recipe: Mapping[str, Any], passes: str) -> list[Fact]:
+    """Return the numbers that a training learns with, under the names that the form has for them.
+
+    Args:
+        recipe: a recipe's JSON.
+        passes: how often it goes, or went, through its examples.
+    """
+    values = {
+        "epochs": passes,
+        "learning_rate": f"{recipe['learning_rate']:g}",
+        "examples_per_update": f"{recipe['examples_per_update']:,}",
+        "seed": str(recipe["seed"]),
+    }
+    return [
+        (choice.label, values[choice.name], choice.meaning)
+        for choice in CHOICES
+        if choice.name in values
+    ]
 
 
 def read_choices(typed: dict[str, str]) -> RecipeChoices:

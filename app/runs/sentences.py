@@ -22,7 +22,7 @@ _PHASES: Final = {
     "loading_model": "Getting the base model ready",
     "measuring_base": "Asking the base model first, to compare later",
     "training": "Learning from your examples",
-    "evaluating": "Answering questions it has never seen",
+    "evaluating": "Being checked on what it has never seen",
     "saving": "Saving what was learned",
     "paused": "Paused",
     "finished": "Finished",
@@ -33,7 +33,7 @@ _MEANINGS: Final = {
     "loading_data": "Your examples are turned into the small pieces of text that a model reads.",
     "loading_model": "The model that is to learn is loaded into memory.",
     "measuring_base": "This says how good the model was before it learned anything from you.",
-    "training": "The model reads your examples again and again and tries to give your answers. "
+    "training": "The model reads your examples again and again and learns a little from each. "
     "You can close this page; it goes on.",
     "evaluating": "Held-out examples show how well it does on what it did not learn.",
     "saving": "Only a moment is left.",
@@ -71,42 +71,49 @@ def times_word(factor: float) -> str:
     return f"{rounded:,g} times"
 
 
-def learning_sentence(held_out: Sequence[tuple[float, float]]) -> str:
-    """Say how the surprise at held-out examples has changed, while it learns."""
+def learning_sentence(held_out: Sequence[tuple[float, float]], learned: str = "answers") -> str:
+    """Say how the surprise at held-out examples has changed, while it learns.
+
+    Args:
+        held_out: (step, held-out loss).
+        learned: what it learns of the examples, see `ObjectiveSpec.learned_words`.
+    """
     points = [(step, loss) for step, loss in held_out if math.isfinite(loss)]
     if not points:
         return "The first measurement on held-out examples is still to come."
     if len(points) == 1:
-        return "This is where it starts: how surprised it is at your answers before learning."
+        return f"This is where it starts: how surprised it is at your {learned} before learning."
     before, now = points[0][1], points[-1][1]
     best = min(loss for _, loss in points)
     if now > best * _MUCH and before > now:
         return (
-            f"It finds your answers {times_word(before / now)} less surprising than before, but "
+            f"It finds your {learned} {times_word(before / now)} less surprising than before, but "
             "was better a while ago; the best state is the one that will be kept."
         )
-    return _compared(before, now, "now finds")
+    return _compared(before, now, f"now finds your {learned}")
 
 
-def training_only_sentence(training: Sequence[tuple[float, float]]) -> str:
+def training_only_sentence(
+    training: Sequence[tuple[float, float]], learned: str = "answers"
+) -> str:
     """Say how it goes where too few examples are there to hold any out."""
     points = [loss for _, loss in training if math.isfinite(loss)]
     if len(points) < 2:
         return "The first measurement is still to come."
     return (
-        _compared(points[0], points[-1], "now finds")
+        _compared(points[0], points[-1], f"now finds your {learned}")
         + " No example was held out, so this says only how well it knows what it was shown."
     )
 
 
-def result_sentence(before: float | None, after: float | None) -> str:
+def result_sentence(before: float | None, after: float | None, learned: str = "answers") -> str:
     """Say what came of it, from the held-out loss before and after."""
     if before is None or after is None:
         return (
             "There were too few examples to hold some out, so whether it got better can only be "
             "seen by trying it."
         )
-    return _compared(before, after, "finds")
+    return _compared(before, after, f"finds your {learned}")
 
 
 def lineage_sentence(start: Mapping[str, Any] | None) -> str:
@@ -141,12 +148,28 @@ def against_start_sentence(
         case "better":
             return f"That is {times_word(at_start / after)} less surprising than to {version}."
         case "worse":
+            cause = (
+                "what was new has cost something"
+                if start.get("new_examples")
+                else "the further passes have made it worse"
+            )
             return (
-                f"To {version} they were {times_word(after / at_start)} less surprising: what was "
-                "new has cost something. That version is still there."
+                f"To {version} they were {times_word(after / at_start)} less surprising: {cause}. "
+                "That version is still there."
             )
         case _:
             return f"To {version} they were about as surprising."
+
+
+def short_against_start(
+    start: Mapping[str, Any] | None, at_start: float | None, after: float | None
+) -> str:
+    """Say the same in a few words, for a table."""
+    if not start or at_start is None or after is None:
+        return ""
+    words = {"better": "Better than", "worse": "Worse than", "same": "About as good as"}
+    found = words.get(verdict(at_start, after))
+    return f"{found} version {start['version']}" if found else ""
 
 
 def ending_sentence(result: Mapping[str, Any], patience: int) -> str:
@@ -220,11 +243,11 @@ def short_result(before: float | None, after: float | None) -> str:
     """Say in a few words, for a table, what came of a run; empty if nothing was measured."""
     match verdict(before, after):
         case "better" if before and after:
-            return f"{times_word(before / after)} less surprised by held-out answers"
+            return f"{times_word(before / after)} less surprised by held-out examples"
         case "worse" if before and after:
-            return f"{times_word(after / before)} more surprised by held-out answers"
+            return f"{times_word(after / before)} more surprised by held-out examples"
         case "same":
-            return "About as surprised by held-out answers as before"
+            return "About as surprised by held-out examples as before"
         case _:
             return ""
 
@@ -248,17 +271,17 @@ def _examples(count: int) -> str:
     return "1 example was" if count == 1 else f"{count:,} examples were"
 
 
-def _compared(before: float, now: float, verb: str) -> str:
+def _compared(before: float, now: float, finds: str) -> str:
     if not (before > 0 and now > 0):
-        return f"It {verb} your answers hardly surprising at all."
+        return f"It {finds} hardly surprising at all."
     if before / now >= _MUCH:
-        return f"It {verb} your answers {times_word(before / now)} less surprising than before."
+        return f"It {finds} {times_word(before / now)} less surprising than before."
     if now / before >= _MUCH:
         return (
-            f"It {verb} your answers {times_word(now / before)} more surprising than before. "
+            f"It {finds} {times_word(now / before)} more surprising than before. "
             "That is worse; more examples, or fewer passes over them, may help."
         )
     return (
-        f"It {verb} your answers about as surprising as before. "
+        f"It {finds} about as surprising as before. "
         "Not much has changed; more examples or a more thorough training may help."
     )

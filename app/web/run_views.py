@@ -19,7 +19,7 @@ from app.runs.outcomes import (
     outcome_sentence,
     outcome_verdict,
 )
-from app.runs.planning import typed_like, usual_settings
+from app.runs.planning import setting_facts, typed_like, usual_settings
 from app.runs.queue.places import QueuePlace
 from app.runs.recall import find_unchanged
 from app.runs.recipe import FittedSettings
@@ -121,6 +121,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
     status = RunStatus(run.status)
     plan, patience = run.plan or {}, int(run.recipe.get("patience", 0))
     start = run.recipe.get("continues_from")
+    objective = OBJECTIVES[objective_of(run)]
     return {
         "run": run,
         "status": status,
@@ -130,9 +131,9 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "training": training,
         "held_out": held_out,
         "best_step": result.get("best_step") if held_out else None,
-        "chart_sentence": learning_sentence(held_out)
+        "chart_sentence": learning_sentence(held_out, objective.learned_words)
         if run.validation_count
-        else training_only_sentence(training),
+        else training_only_sentence(training, objective.learned_words),
         "remedy": _remedy_button(session, run) if status in _REMEDIED else None,
         "can_pause": can_pause(run),
         "can_finish": can_finish(run),
@@ -141,7 +142,7 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
         "verdict": outcome_verdict(result),
         "measured_before": measured_before(objective_of(run)),
         "confusion": confusion_of(result),
-        "objective": OBJECTIVES[objective_of(run)],
+        "objective": objective,
         "ending_sentence": ending_sentence(result, patience),
         "lineage_sentence": lineage_sentence(start),
         "devices_sentence": devices_sentence(run.recipe, run.device) if status in ACTIVE else "",
@@ -149,13 +150,15 @@ def view_context(session: Session, run: Run, place: QueuePlace | None) -> dict[s
             start, result.get("loss_at_start"), result.get("loss_after")
         ),
         "patience_sentence": patience_sentence(held_out, patience) if run.validation_count else "",
-        "passes": passes(result.get("epochs"), run.recipe["epochs"]),
         "unchanged": _unchanged_notice(session, run),
         "data_sentence": data_sentence(
             int(plan.get("examples_cut", 0)), int(plan.get("examples_left_out", 0))
         ),
         "samples": repository.shown_samples(session, run.id, result.get("best_step")),
         "method_facts": method_facts(run.recipe),
+        "setting_facts": setting_facts(
+            run.recipe, passes(result.get("epochs"), run.recipe["epochs"])
+        ),
         "history": repository.newest_events(session, run.id, _LOG_KINDS, limit=50),
     }
 

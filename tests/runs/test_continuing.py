@@ -10,7 +10,7 @@ from app.datasets.snapshot import DATA_FOLDER, TRAIN_FILE, VALIDATION_FILE
 from app.projects.tables import Project
 from app.runs.recipe import START_FOLDER, Recipe
 from app.runs.repository import lock
-from app.runs.sentences import against_start_sentence, lineage_sentence
+from app.runs.sentences import against_start_sentence, lineage_sentence, short_against_start
 from app.runs.status import RunStatus
 from app.storage.durable import file_sha256
 from tests.support.runs import examples, get_run
@@ -200,18 +200,21 @@ def test_lineage_in_words(start: dict[str, int] | None, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_start", "after", "expected"),
+    ("at_start", "after", "new", "expected", "shortly"),
     [
-        (2.0, 1.0, "2 times less surprising than to version 2"),
-        (1.0, 1.05, "about as surprising"),
-        (1.0, 2.0, "2 times less surprising: what was new has cost something"),
-        (None, 1.0, ""),
+        (2.0, 1.0, 0, "2 times less surprising than to version 2", "Better than version 2"),
+        (1.0, 1.05, 0, "about as surprising", "About as good as version 2"),
+        (1.0, 2.0, 5, "2 times less surprising: what was new has cost", "Worse than version 2"),
+        (1.0, 2.0, 0, "less surprising: the further passes have", "Worse than version 2"),
+        (None, 1.0, 0, "", ""),
     ],
 )
 def test_it_is_compared_with_the_version_before(
-    at_start: float | None, after: float, expected: str
+    at_start: float | None, after: float, new: int, expected: str, shortly: str
 ) -> None:
-    assert expected in against_start_sentence({"version": 2}, at_start, after)
+    start = {"version": 2, "new_examples": new}
+    assert expected in against_start_sentence(start, at_start, after)
+    assert short_against_start(start, at_start, after) == shortly
 
 
 def _files(web: Web, run_id: str) -> list[Path]:

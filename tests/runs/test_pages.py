@@ -385,6 +385,43 @@ class TestRunPage:
         assert "Too late" not in text
         assert 'http-equiv="refresh"' not in text
 
+    @pytest.mark.parametrize(
+        ("objective", "said", "unsaid"),
+        [
+            ("texts", ["your texts 3 times", "At your held-out texts", "Your own text"], "answer"),
+            ("kinds", ["75\N{NO-BREAK SPACE}%", "Texts that it never learned"], "“Before”"),
+            ("answers", ["your answers 3 times", "what the base model answers"], "texts"),
+        ],
+    )
+    def test_a_finished_run_speaks_of_what_it_learned(
+        self, web: Web, project: Project, objective: str, said: list[str], unsaid: str
+    ) -> None:
+        run_id = start(web, project)
+        with web.transaction() as session:
+            run = lock(session, run_id)
+            assert run is not None
+            run.status = RunStatus.SUCCEEDED
+            run.recipe = run.recipe | {"objective": objective}
+            run.result = {
+                "loss_before": 3.0,
+                "loss_after": 1.0,
+                "right_before": None,
+                "right_after": 0.75 if objective == "kinds" else None,
+                "seconds": 61.0,
+                "best_step": 10,
+                "peak_memory_bytes": 10**9,
+            }
+            assert run.promise is not None
+            run.promise = run.promise | {"full_memory_bytes": run.promise["memory_bytes"]}
+            sample = {"question": "Q", "expected": "E", "base_answer": "B", "answer": "A"}
+            session.add(RunSample(run_id=run_id, step=10, position=0, **sample))
+        text = web.client_for(OWNER).page(f"/projects/{project.id}/runs/{run_id}")
+        shown = text[text.index('id="run"') : text.index('id="run-log"')]
+        for words in said:
+            assert words in shown
+        assert unsaid not in shown
+        assert "Full fine-tuning" not in shown, "it would not have needed more"
+
     def test_a_failed_run_says_why_and_starts_again(self, web: Web, project: Project) -> None:
         run_id = start(web, project, preset="quick", epochs="3")
         with web.transaction() as session:
