@@ -20,11 +20,18 @@ from app.audit.service import Action, Thing, record
 from app.projects.tables import Project
 from app.runs.continuing import can_be_continued
 from app.runs.methods import METHODS, Quantization
-from app.runs.outcomes import outcome_sentence, outcome_verdict
+from app.runs.outcomes import outcome_sentence, outcome_verdict, short_outcome
+from app.runs.planning import setting_facts
 from app.runs.recipe import Recipe
 from app.runs.recipe_facts import Fact, method_facts, objective_of
 from app.runs.result_files import is_whole_model, weights_files
-from app.runs.sentences import ending_sentence, lineage_sentence, passes
+from app.runs.sentences import (
+    against_start_sentence,
+    ending_sentence,
+    lineage_sentence,
+    passes,
+    short_against_start,
+)
 from app.runs.tables import Run
 from app.runs.trained_instructions import trained_instructions
 from app.storage.folders import Storage
@@ -39,6 +46,9 @@ class Version:
     Attributes:
         verdict: better, same, worse or unknown, by the held-out examples.
         result_sentence: the same as a sentence.
+        short_outcome: the same in a few words, with its number.
+        against_start_sentence: how it compares with the version that it went on from, if it did.
+        short_against_start: the same in a few words.
         ending_sentence: that and why it learned less long than was planned, if it did.
         lineage_sentence: which version it went on from, and what was new, if it did.
         passes: how often it went through its examples.
@@ -58,6 +68,9 @@ class Version:
     loss_after: float | None
     verdict: str
     result_sentence: str
+    short_outcome: str
+    against_start_sentence: str
+    short_against_start: str
     ending_sentence: str
     lineage_sentence: str
     passes: str
@@ -73,11 +86,17 @@ class Version:
     def method_facts(self) -> list[Fact]:
         return method_facts(self.recipe.model_dump() | {"quantization": self.held_as})
 
+    @property
+    def setting_facts(self) -> list[Fact]:
+        return setting_facts(self.recipe.model_dump(), self.passes)
+
     @classmethod
     def of(cls, adapter: Adapter, run: Run) -> Self:
         result: dict[str, Any] = run.result or {}
         before, after = result.get("loss_before"), result.get("loss_after")
         recipe = Recipe.model_validate(run.recipe)
+        start = run.recipe.get("continues_from")
+        against_start = (start, result.get("loss_at_start"), after)
         return cls(
             number=adapter.version_number,
             run_id=adapter.run_id,
@@ -92,8 +111,11 @@ class Version:
             loss_after=after,
             verdict=outcome_verdict(result),
             result_sentence=outcome_sentence(objective_of(run), result),
+            short_outcome=short_outcome(result),
+            against_start_sentence=against_start_sentence(*against_start),
+            short_against_start=short_against_start(*against_start),
             ending_sentence=ending_sentence(result, int(run.recipe.get("patience", 0))),
-            lineage_sentence=lineage_sentence(run.recipe.get("continues_from")),
+            lineage_sentence=lineage_sentence(start),
             passes=passes(result.get("epochs"), int(run.recipe["epochs"])),
             seconds=float(result.get("seconds") or 0.0),
             held_as=Quantization(result.get("held_as") or recipe.quantization),

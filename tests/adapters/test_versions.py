@@ -47,6 +47,23 @@ def test_the_list_and_the_page_say_what_there_is(web: Web, add_version: AddVersi
     assert "Apache-2.0" in shown
 
 
+def test_one_that_went_on_from_another_is_compared_with_it(
+    web: Web, add_version: AddVersion
+) -> None:
+    project = add_version(web.project())
+    start = {"version": 1, "adapter_sha256": "0" * 64, "new_examples": 0}
+    with web.transaction() as session:
+        run = session.get_one(Run, RUN_ID)
+        run.recipe = {**run.recipe, "continues_from": start}
+        run.result = {**RESULT, "loss_at_start": 1.0, "peak_memory_bytes": None}
+    owner = web.client_for(OWNER)
+    listed = owner.page(f"/projects/{project.id}/versions")
+    assert "3 times less surprised by held-out examples" in listed
+    assert "Worse than version 1" in listed
+    version = owner.page(URL.format(project.id))
+    assert "To version 1 they were 2 times less surprising: the further passes have" in version
+
+
 def test_examples_that_were_left_out_are_not_counted_as_learned(
     web: Web, add_version: AddVersion
 ) -> None:
