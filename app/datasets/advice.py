@@ -116,17 +116,17 @@ def _amount(count: int) -> Advice:
         return Advice(
             "attention",
             f"{count} examples are too few to measure with.",
-            "Training works, but nothing is set aside to check it with: that begins at "
+            "Training works, but none are held out to check it with: that begins at "
             f"{SMALLEST_TO_HOLD_OUT} examples.",
         )
     held_out = held_out_target(count)
-    set_aside = (
-        f"About {held_out} of them are set aside at the start of a training, to check afterwards "
-        "what the model does with questions it has not seen."
+    checked = (
+        f"About {held_out} of them are held out: a training does not learn from them, so that they "
+        "show how good the model is on what it has not seen."
     )
     if count < ENOUGH:
-        return Advice("note", f"{count} examples are a start; more would help.", set_aside)
-    return Advice("done", f"{count:,} examples are enough to learn from.", set_aside)
+        return Advice("note", f"{count} examples are a start; more would help.", checked)
+    return Advice("done", f"{count:,} examples are enough to learn from.", checked)
 
 
 def _is_sorting(facts: Facts) -> bool:

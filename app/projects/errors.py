@@ -34,7 +34,7 @@ class UnknownMemberError(InvalidInputError):
         super().__init__(
             f"Nobody here has the address {email}.",
             why="Only people with an account can be added.",
-            next_step="Ask an administrator to invite them, then add them here.",
+            next_step="An administrator can invite them; then add them here.",
             field="email",
         )
 

@@ -25,8 +25,8 @@ def test_amounts(session: Session) -> None:
     assert _advice(session, []) == ""
     assert "only 1 example" in _advice(session, _examples(1))
     assert "only 3 examples" in _advice(session, _examples(3))
-    assert "nothing is set aside" in _advice(session, _examples(19))
-    assert "About 5 of them are set aside" in _advice(session, _examples(20))
+    assert "none are held out" in _advice(session, _examples(19))
+    assert "About 5 of them are held out" in _advice(session, _examples(20))
     assert "enough to learn from" in _advice(session, _examples(50))
 
 

@@ -59,6 +59,7 @@ def test_a_waiting_one_pauses_at_once_and_goes_on(web: Web, project: Project, ru
     page = client.page(address)
     assert "Pause" in page
     assert _FINISH not in page, "it has learned nothing that could be kept"
+    assert "frees the machine" not in page, "it holds none"
     assert client.submit(f"{address}/pause").status_code == 303
     page = client.page(address)
     assert "rests until you let it go on" in page
@@ -75,7 +76,7 @@ def test_a_running_one_says_what_it_was_asked(web: Web, project: Project, run_id
     learn(web, run_id)
     page = client.page(address)
     assert _FINISH in page
-    assert "Pause" in page
+    assert "Pausing saves it and frees the machine" in page
     for _ in range(2):
         assert client.submit(f"{address}/pause").status_code == 303
     page = client.page(address)

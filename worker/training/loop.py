@@ -176,7 +176,7 @@ class TrainingRun:
         """Ask the held-out questions. Nothing of what follows depends on having done so."""
         state = self.state
         started = time.perf_counter()
-        self.reports.phase("evaluating", "Asking questions that were held back")
+        self.reports.phase("evaluating", "Asking what it never learned from")
         measured = self.evaluator.measure()
         # Once, at the first evaluation rather than before the start, which it would put off.
         state.base_answers = state.base_answers or self.evaluator.base_answers()
