@@ -403,6 +403,12 @@ def test_who_may_only_look_is_not_told_to_act(web: Web) -> None:
     assert ">Choose a base model</a>" not in viewer.page(f"{base}/training")
 
 
+def test_the_kind_of_example_that_is_written_is_marked(web: Web) -> None:
+    project = web.project()
+    page = web.client_for(OWNER).page(f"/projects/{project.id}/examples/new?shape=pair")
+    assert re.findall(r'aria-current="true">([^<]+?)\s*<', page) == ["Two answers, one better"]
+
+
 def test_an_example_that_may_only_be_looked_at_cannot_be_typed_into(web: Web) -> None:
     project = web.project()
     thumb = NewExample(question="Hi?", answer="There", is_liked=False)
