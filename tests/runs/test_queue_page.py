@@ -6,7 +6,8 @@ import pytest
 
 from app.audit.service import Action, newest_events
 from app.datasets.service import add_examples
-from app.projects.tables import Project
+from app.projects.service import add_member
+from app.projects.tables import Project, Role
 from app.runs.holding import claim_next_run
 from app.runs.queue.tables import DeviceUse
 from tests.support.devices import ONE_CPU, a_worker_is_there
@@ -66,6 +67,16 @@ def test_it_shows_what_runs_where_and_who_is_next(web: Web, project: Project) ->
     assert "3 trainings" not in run_page(web, project, runs[2])
 
 
+def test_who_takes_part_in_a_project_sees_which_training_it_is(web: Web, project: Project) -> None:
+    run_id = ask(web, project, OWNER)
+    admin = web.client_for(ADMIN)
+    assert "Very private name" not in admin.page("/queue")
+    with web.transaction() as session:
+        add_member(session, project, ADMIN, Role.VIEWER)
+    page = admin.page("/queue")
+    assert f'href="/projects/{project.id}/runs/{run_id}">Very private name, version 1<' in page
+
+
 def test_no_two_buttons_are_called_the_same(web: Web, project: Project) -> None:
     for email in (OWNER, OWNER, TEAMMATE):
         ask(web, project, email)
@@ -76,6 +87,7 @@ def test_no_two_buttons_are_called_the_same(web: Web, project: Project) -> None:
     table = admin.page("/queue").partition("<h2>In work</h2>")[2]
     called = button_names(table)
     assert "Put first: place 2, Teammate, Tailor Starter" in called
+    assert "Let the next one go first: place 2, Teammate, Tailor Starter" in called
     assert "As for everybody: Teammate" in called
     assert len(called) == len(set(called))
 

@@ -1,10 +1,10 @@
 """The queue as administrators see it: what runs where, what waits in which order, and the limits.
 
-Whoever looks here sees whose trainings they are and on which base model, and nothing of the
-projects that they belong to.
+Whoever looks here sees whose trainings they are and on which base model. Of the projects that they
+belong to they see those alone in which they take part themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from app.accounts.repository import all_users
 from app.accounts.tables import User
 from app.jobs import RUNS_QUEUE
+from app.projects.repository import projects_of
+from app.projects.tables import Project
 from app.runs.queue import repository
 from app.runs.queue.claiming import people_now
 from app.runs.queue.forecast import remaining_seconds
@@ -29,7 +31,7 @@ WAITING_PER_PAGE: Final = 50
 
 @dataclass(frozen=True)
 class QueuedRun:
-    """A run in work or waiting, without anything of its project.
+    """A run in work or waiting.
 
     Attributes:
         number: its place in the order, from 1; 0 for one in work.
@@ -38,6 +40,7 @@ class QueuedRun:
         seconds: what it has left, or takes.
         on: the device's name and host, for one in work.
         place: when it should start and what holds it back, for one that waits.
+        project: the one it belongs to, if the reader takes part in it.
     """
 
     id: str
@@ -49,6 +52,7 @@ class QueuedRun:
     seconds: float
     on: str = ""
     place: QueuePlace | None = None
+    project: Project | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ class Overview:
         return [person for person in self.people if person.id in self.limits.own]
 
 
-def overview(session: Session, page: int) -> Overview:
-    """Return the queue as it is now, and one page of what waits."""
+def overview(session: Session, reader_id: str, page: int) -> Overview:
+    """Return the queue as it is now for one reader, and one page of what waits."""
     entries = repository.entries(session)
     devices = devices_there(session, RUNS_QUEUE)
     people = people_now(session)
@@ -82,14 +86,15 @@ def overview(session: Session, page: int) -> Overview:
     shown = waiting[first : first + WAITING_PER_PAGE]
     found = places(entries, [entry.run_id for entry in shown], devices, people)
     known = repository.with_people(session, [entry.run_id for entry in (*active, *shown)])
+    projects = {project.id: project for project, _ in projects_of(session, reader_id)}
     return Overview(
         in_work=[
-            _queued_run(known[entry.run_id], entry, 0, None)
+            _queued_run(known[entry.run_id], entry, 0, None, projects)
             for entry in active
             if entry.run_id in known
         ],
         waiting=[
-            _queued_run(known[entry.run_id], entry, number, found.get(entry.run_id))
+            _queued_run(known[entry.run_id], entry, number, found.get(entry.run_id), projects)
             for number, entry in enumerate(shown, start=first + 1)
             if entry.run_id in known
         ],
@@ -103,7 +108,11 @@ def overview(session: Session, page: int) -> Overview:
 
 
 def _queued_run(
-    known: tuple[Run, str], entry: QueueEntry, number: int, place: QueuePlace | None
+    known: tuple[Run, str],
+    entry: QueueEntry,
+    number: int,
+    place: QueuePlace | None,
+    projects: Mapping[str, Project],
 ) -> QueuedRun:
     run, person = known
     device = run.device or {}
@@ -119,4 +128,5 @@ def _queued_run(
         seconds=remaining_seconds(entry),
         on=f"{name}, {device['host']}" if device else "",
         place=place,
+        project=projects.get(run.project_id),
     )

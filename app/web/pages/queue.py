@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
+from app.accounts.tables import User
 from app.errors import DomainError
 from app.runs.queue import administration
 from app.runs.queue.overview import overview
@@ -23,11 +24,11 @@ _PAGE = "/queue"
 @router.get(_PAGE)
 def show_queue(
     request: Request,
-    _: AdminUser,
+    user: AdminUser,
     session: DatabaseSession,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
 ) -> HTMLResponse:
-    return _page(request, session, page)
+    return _page(request, session, user, page)
 
 
 @router.post("/queue/runs/{run_id}/first")
@@ -51,24 +52,24 @@ def put_last(request: Request, _: AdminUser, session: DatabaseSession, run_id: s
 @router.post("/queue/limits")
 def limit_everybody(
     request: Request,
-    _: AdminUser,
+    user: AdminUser,
     session: DatabaseSession,
     runs_at_once: Text = "",
     device_hours_a_week: Text = "",
 ) -> Response:
-    return _set_limit(request, session, None, runs_at_once, device_hours_a_week)
+    return _set_limit(request, session, user, None, runs_at_once, device_hours_a_week)
 
 
 @router.post("/queue/limits/own")
 def limit_person(
     request: Request,
-    _: AdminUser,
+    user: AdminUser,
     session: DatabaseSession,
     person_id: Text = "",
     runs_at_once: Text = "",
     device_hours_a_week: Text = "",
 ) -> Response:
-    return _set_limit(request, session, person_id, runs_at_once, device_hours_a_week)
+    return _set_limit(request, session, user, person_id, runs_at_once, device_hours_a_week)
 
 
 @router.post("/queue/limits/own/{person_id}/remove")
@@ -80,7 +81,12 @@ def remove_limit(
 
 
 def _set_limit(
-    request: Request, session: Session, person_id: str | None, runs_at_once: str, hours: str
+    request: Request,
+    session: Session,
+    user: User,
+    person_id: str | None,
+    runs_at_once: str,
+    hours: str,
 ) -> Response:
     try:
         limit = administration.read_limit(runs_at_once, hours)
@@ -93,19 +99,20 @@ def _set_limit(
             "runs_at_once": runs_at_once,
             "device_hours_a_week": hours,
         }
-        return _page(request, session, 1, typed, error)
+        return _page(request, session, user, 1, typed, error)
     return redirect(request, f"{_PAGE}#limits", "The limits are saved.")
 
 
 def _page(
     request: Request,
     session: Session,
+    user: User,
     page: int,
     typed: dict[str, str | None] | None = None,
     error: DomainError | None = None,
 ) -> HTMLResponse:
     """The whole page; keeps what was typed into the form that cannot be used."""
-    queue = overview(session, page)
+    queue = overview(session, user.id, page)
     people = [(person.id, f"{person.name} ({person.email})") for person in queue.people]
     context = {"queue": queue, "people": people, "typed": typed, "error": error}
     status_code = error.status_code if error else 200
