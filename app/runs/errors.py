@@ -1,5 +1,7 @@
 """What can go wrong when a training is asked for, in sentences."""
 
+from collections.abc import Sequence
+
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 
 
@@ -53,6 +55,14 @@ class UnusableChoiceError(InvalidInputError):
             next_step=f"Choose {allowed}, or leave it empty for the value that Tailor chose.",
             field=field,
         )
+
+
+class UnusableChoicesError(InvalidInputError):
+    """Values of the form cannot be used; each is named, so that all are put right at once."""
+
+    def __init__(self, problems: Sequence[InvalidInputError]) -> None:
+        super().__init__(" ".join(map(str, problems)), field=problems[0].field)
+        self.problems = problems
 
 
 class ExampleTooLongError(InvalidInputError):

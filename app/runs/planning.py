@@ -1,7 +1,9 @@
 """What a training would be like, before it is started: for the page that offers it."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -10,17 +12,23 @@ from app.base_models.repository import get as get_base_model
 from app.base_models.tables import BaseModel
 from app.base_models.transformer_shape import TransformerShape, shape_from_facts
 from app.datasets.advice import USUAL_CHARACTERS
+from app.errors import InvalidInputError
 from app.projects.tables import Project
 from app.runs.continuing import with_method_of
-from app.runs.errors import MayNotFitError, UnusableChoiceError
+from app.runs.errors import (
+    MayNotFitError,
+    MethodCannotSortError,
+    UnusableChoiceError,
+    UnusableChoicesError,
+)
 from app.runs.estimates import bytes_per_token
 from app.runs.few_bits import FIELD as FORM_FIELD
 from app.runs.few_bits import chosen_form, form_choices, form_of
 from app.runs.fit_words import fit_sentences
-from app.runs.methods import METHODS, Method
+from app.runs.methods import METHODS, Family, Method
 from app.runs.objectives import OBJECTIVES, Objective, checked_objective_settings
 from app.runs.outlook import Known, Outlook, run_outlook
-from app.runs.proposals import Offer, Proposal, propose, with_objective
+from app.runs.proposals import Offer, Proposal, chosen_objective, propose
 from app.runs.recipe import FittedSettings, Preset, Recipe, RecipeChoices, up_to_date
 from app.runs.recipe_facts import Fact, objective_of
 from app.runs.service import find_base_model, settings_for
@@ -55,9 +63,10 @@ def chosen_in_form(
     """Return what the form says, as a training that is started with it takes it.
 
     Raises:
-        DomainError: for the first field that cannot be used.
+        UnusableChoicesError: with a problem for each field that cannot be used.
+        DomainError: if the version to go on from cannot be used.
     """
-    choices = with_objective(read_choices(typed), typed, proposal)
+    choices = read_choices(typed, proposal)
     return with_method_of(session, project.id, choices, choices.start_from)
 
 
@@ -173,6 +182,24 @@ class Choice:
     highest: float
     is_whole: bool = True
 
+    def read(self, typed: Mapping[str, str]) -> float | None:
+        """Return the number that was typed, or None if nothing was.
+
+        Raises:
+            UnusableChoiceError: if it is no number or lies outside of its bounds.
+        """
+        text = typed.get(self.name, "").strip().replace(",", "")
+        if not text:
+            return None
+        try:
+            value = int(text) if self.is_whole else float(text)
+        except ValueError:
+            value = math.nan
+        if not self.lowest <= value <= self.highest:
+            allowed = f"a number from {self.lowest:g} to {self.highest:g}"
+            raise UnusableChoiceError(self.name, self.label, allowed)
+        return value
+
 
 CHOICES: Final = (
     Choice(
@@ -228,6 +255,10 @@ CHOICES: Final = (
 )
 
 
+Reader = Callable[[Mapping[str, str]], SettingValue | None]
+"""Reads one field of the form; None if nothing was chosen in it."""
+
+
 def setting_facts(recipe: Mapping[str, Any], passes: str) -> list[Fact]:
     """Return the numbers that a training learns with, under the names that the form has for them.
 
@@ -248,39 +279,69 @@ def setting_facts(recipe: Mapping[str, Any], passes: str) -> list[Fact]:
     ]
 
 
-def read_choices(typed: dict[str, str]) -> RecipeChoices:
-    """Turn what an expert typed into choices; what is empty keeps the rule's value.
+def read_choices(typed: Mapping[str, str], proposal: Proposal) -> RecipeChoices:
+    """Turn what the form says into choices; what is empty keeps the rule's value.
 
     Raises:
-        UnusableChoiceError: for the first value that is no number or lies outside its bounds.
+        UnusableChoicesError: with a problem for each field that cannot be used.
     """
-    values: dict[str, float] = {}
-    for choice in CHOICES:
-        text = typed.get(choice.name, "").strip().replace(",", "")
-        if not text:
-            continue
-        try:
-            value = int(text) if choice.is_whole else float(text)
-        except ValueError:
-            value = float("nan")
-        if not choice.lowest <= value <= choice.highest:
-            allowed = f"a number from {choice.lowest:g} to {choice.highest:g}"
-            raise UnusableChoiceError(choice.name, choice.label, allowed)
-        values[choice.name] = value
-    method = chosen_method(typed)
+    method, objective = chosen_method(typed), chosen_objective(typed, proposal)
+    problems: list[InvalidInputError] = []
+    plain: dict[str, Reader] = {choice.name: choice.read for choice in CHOICES}
+    plain |= {"start_from": _read_start, "devices": read_devices}
+    values = _read_all(plain, typed, problems)
+    of_method = _readers(method, METHODS[method].settings)
+    of_objective = _readers(objective, OBJECTIVES[objective].settings)
+    method_settings = _read_all(of_method, typed, problems)
+    objective_settings = _read_all(of_objective, typed, problems)
+    if OBJECTIVES[objective].sorts and METHODS[method].family is not Family.LAYERS:
+        problems.append(MethodCannotSortError(METHODS[method].title))
+    if problems:
+        raise UnusableChoicesError(problems)
     return RecipeChoices.model_validate(
         {
             **values,
             **form_choices(chosen_form(typed)),
             "method": method,
-            "method_settings": _read_method_settings(typed, method),
-            "start_from": _read_start(typed),
-            "devices": read_devices(typed),
+            "method_settings": method_settings,
+            "objective": objective,
+            "objective_settings": objective_settings,
         }
     )
 
 
-def _read_start(typed: dict[str, str]) -> int | None:
+def _read_all(
+    readers: Mapping[str, Reader], typed: Mapping[str, str], problems: list[InvalidInputError]
+) -> dict[str, SettingValue]:
+    """Return what was chosen; what cannot be used is added to the problems."""
+    values: dict[str, SettingValue] = {}
+    for name, read in readers.items():
+        try:
+            value = read(typed)
+        except UnusableChoiceError as problem:
+            problems.append(problem)
+        else:
+            if value is not None:
+                values[name] = value
+    return values
+
+
+def _readers(owner: str, settings: Sequence[Setting]) -> dict[str, Reader]:
+    return {setting.name: partial(_read_setting, owner, setting) for setting in settings}
+
+
+def _read_setting(owner: str, setting: Setting, typed: Mapping[str, str]) -> SettingValue | None:
+    field = field_name(owner, setting)
+    text = typed.get(field, "").strip()
+    if not text:
+        return None
+    value = setting.read(text)
+    if value is None:
+        raise UnusableChoiceError(field, setting.label, setting.allowed)
+    return value
+
+
+def _read_start(typed: Mapping[str, str]) -> int | None:
     """Return the version to go on from, or None for the base model."""
     text = typed.get("start_from", "").strip()
     if not text:
@@ -290,7 +351,7 @@ def _read_start(typed: dict[str, str]) -> int | None:
     return int(text)
 
 
-def chosen_method(typed: dict[str, str]) -> Method:
+def chosen_method(typed: Mapping[str, str]) -> Method:
     """Return the method that was chosen in the form, or the usual one."""
     try:
         return Method(typed.get("method", ""))
@@ -368,17 +429,3 @@ def field_names() -> list[str]:
         for owner, settings in (*methods, *objectives)
         for setting in settings
     ]
-
-
-def _read_method_settings(typed: dict[str, str], method: Method) -> dict[str, SettingValue]:
-    values: dict[str, SettingValue] = {}
-    for setting in METHODS[method].settings:
-        field = field_name(method, setting)
-        text = typed.get(field, "").strip()
-        if not text:
-            continue
-        value = setting.read(text)
-        if value is None:
-            raise UnusableChoiceError(field, setting.label, setting.allowed)
-        values[setting.name] = value
-    return values

@@ -16,15 +16,8 @@ from app.datasets.shapes import (
     shapes_for,
 )
 from app.datasets.split import SMALLEST_TO_HOLD_OUT, held_out_of_each, held_out_target
-from app.runs.errors import (
-    MethodCannotSortError,
-    NothingForObjectiveError,
-    UnusableChoiceError,
-)
-from app.runs.methods import METHODS, Family, Method
+from app.runs.errors import NothingForObjectiveError
 from app.runs.objectives import GOALS, OBJECTIVES, Goal, GoalWords, Objective, objectives_of
-from app.runs.recipe import RecipeChoices
-from app.runs.setting import SettingValue
 
 _LEAST_PER_KIND: Final = 3
 
@@ -147,32 +140,6 @@ def chosen_objective(typed: Mapping[str, str], proposal: Proposal) -> Objective:
     if named in objectives_of(Goal(goal)) and named in proposal.offers:
         return Objective(named)
     return proposal.usual(Goal(goal))
-
-
-def with_objective(
-    choices: RecipeChoices, typed: Mapping[str, str], proposal: Proposal
-) -> RecipeChoices:
-    """Add what is to be learned, and its settings, to what an expert chose.
-
-    Raises:
-        UnusableChoiceError: for the first setting that is not allowed.
-        MethodCannotSortError: if the method does not go with it.
-    """
-    objective = chosen_objective(typed, proposal)
-    method = METHODS[choices.method or Method.LORA]
-    if OBJECTIVES[objective].sorts and method.family is not Family.LAYERS:
-        raise MethodCannotSortError(method.title)
-    values: dict[str, SettingValue] = {}
-    for setting in OBJECTIVES[objective].settings:
-        name = f"{objective}.{setting.name}"
-        text = typed.get(name, "").strip()
-        if not text:
-            continue
-        value = setting.read(text)
-        if value is None:
-            raise UnusableChoiceError(name, setting.label, setting.allowed)
-        values[setting.name] = value
-    return choices.model_copy(update={"objective": objective, "objective_settings": values})
 
 
 def require_offer(session: Session, project_id: str, objective: Objective) -> None:

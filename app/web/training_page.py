@@ -11,6 +11,7 @@ from app.errors import DomainError
 from app.projects.tables import Project
 from app.runs import few_bits, fit_words, planning, service
 from app.runs.continuing import startable_versions
+from app.runs.errors import UnusableChoicesError
 from app.runs.methods import METHODS, Method
 from app.runs.objectives import OBJECTIVES, Goal, objectives_of
 from app.runs.outcomes import short_outcome
@@ -57,7 +58,7 @@ def training_page(
         "model": model,
         "model_is_ready": model is not None and service.is_usable(model),
         "typed": typed,
-        "error": error,
+        "problems": _by_field(error),
         "knows_fit": KNOWS_FIT,
         "runs": service.runs_of(session, project),
         "short_outcome": short_outcome,
@@ -66,10 +67,16 @@ def training_page(
         "remedies": fit_words.remedies,
         **_what_is_learned(typed, proposal),
         **_what_it_takes(session, project, model, typed, proposal, choices),
-        **_for_experts(session, typed, choices),
+        **_for_experts(session, typed, choices, proposal),
     }
     status = error.status_code if error else 200
     return render(request, "runs/training.html", context, status_code=status)
+
+
+def _by_field(error: DomainError | None) -> dict[str, DomainError]:
+    """Return each problem by the field beside which it is told; "" is for the head of the page."""
+    problems = error.problems if isinstance(error, UnusableChoicesError) else (error,)
+    return {problem.field: problem for problem in problems if problem is not None}
 
 
 def _what_is_learned(typed: dict[str, str], proposal: Proposal) -> dict[str, Any]:
@@ -79,11 +86,9 @@ def _what_is_learned(typed: dict[str, str], proposal: Proposal) -> dict[str, Any
         "offer": proposal.offers.get(objective),
         "objective": OBJECTIVES[objective],
         "objective_name": objective,
-        "preferences": [
-            (name, OBJECTIVES[name].title)
-            for name in objectives_of(Goal.PREFER)
-            if name in proposal.offers
-        ],
+        "preferences": {
+            name: OBJECTIVES[name] for name in objectives_of(Goal.PREFER) if name in proposal.offers
+        },
     }
 
 
@@ -111,9 +116,15 @@ def _what_it_takes(
     }
 
 
-def _for_experts(session: Session, typed: dict[str, str], choices: RecipeChoices) -> dict[str, Any]:
-    method = choices.method or Method.LORA
-    is_changed = any(typed.get(name) for name in planning.field_names())
+def _for_experts(
+    session: Session, typed: dict[str, str], choices: RecipeChoices, proposal: Proposal
+) -> dict[str, Any]:
+    method, objective = choices.method or Method.LORA, chosen_objective(typed, proposal)
+    is_changed = (
+        method is not Method.LORA
+        or objective is not proposal.usual(OBJECTIVES[objective].goal)
+        or any(typed.get(name) for name in planning.field_names())
+    )
     return {
         "choices": planning.CHOICES,
         "method": METHODS[method],
@@ -121,5 +132,5 @@ def _for_experts(session: Session, typed: dict[str, str], choices: RecipeChoices
         "methods": METHODS,
         "form": few_bits.chosen_form(typed),
         "forms": few_bits.form_offers(devices_now(session)),
-        "has_choices": is_changed or method is not Method.LORA,
+        "has_choices": is_changed,
     }

@@ -80,14 +80,23 @@ class TestSetUp:
         with web.transaction() as session:
             path = _path(service.setup_link(session, web.settings) or "")
         browser = web.anonymous()
-        for form, sentence in (
-            ({"name": "", "email": "a@b.org", "password": PASSWORD}, "A name is missing."),
-            ({"name": "Anna", "email": "anna", "password": PASSWORD}, "not an e-mail address"),
-            ({"name": "Anna", "email": "a@b.org", "password": "password1"}, "too easy to guess"),
+        for form, field, sentence in (
+            ({"name": "", "email": "a@b.org", "password": PASSWORD}, "name", "A name is missing."),
+            (
+                {"name": "Anna", "email": "anna", "password": PASSWORD},
+                "email",
+                "not an e-mail address",
+            ),
+            (
+                {"name": "Anna", "email": "a@b.org", "password": "password1"},
+                "password",
+                "too easy to guess",
+            ),
         ):
             answer = browser.submit_from(path, path, form)
             assert answer.status_code == 422
             assert sentence in answer.text
+            assert re.findall(r'name="(\w+)"[^>]* autofocus', answer.text) == [field]
             assert f'value="{form["email"]}"' in answer.text
             assert form["password"] not in answer.text.replace('type="password"', "")
         assert "Nobody has an account here yet" in browser.page("/login")

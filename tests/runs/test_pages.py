@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from app.base_models.tables import BaseModel
 from app.base_models.transformer_shape import SHAPE_FACT, TransformerShape
+from app.datasets.content import NewExample
 from app.datasets.service import add_examples
 from app.jobs import LIGHT_QUEUE, RUNS_QUEUE
 from app.projects.tables import Project
@@ -207,6 +208,52 @@ class TestTrainingPage:
         assert "a whole number from 1 to 256" in answer.text
         assert 'id="field-lora.rank-error"' in answer.text
         assert 'value="0.1"' in answer.text
+
+    def test_every_value_that_cannot_be_used_is_told_at_once(
+        self, web: Web, project: Project
+    ) -> None:
+        form = {"epochs": "-3", "learning_rate": "abc", "lora.rank": "99999", "devices": "none"}
+        for address in ("training", "training/outlook"):
+            answer = web.client_for(OWNER).submit(f"/projects/{project.id}/{address}", form)
+            assert answer.status_code == 422
+            for field in ("epochs", "learning_rate", "lora.rank"):
+                assert f'id="field-{field}-error"' in answer.text
+            assert answer.text.count('aria-invalid="true" autofocus') == 3
+            assert 'id="expert-settings" open' in answer.text
+        assert not runs_of(web, project)
+
+    def test_a_method_that_cannot_sort_is_refused_beside_the_methods(
+        self, web: Web, project: Project
+    ) -> None:
+        kinds = [
+            NewExample(question=f"Text {n}", answer=f"Kind {n % 3}", is_label=True)
+            for n in range(60)
+        ]
+        with web.transaction() as session:
+            add_examples(session, project.id, kinds)
+        form = {"goal": "sort", "method": "prompt_tuning"}
+        answer = web.client_for(OWNER).submit(f"/projects/{project.id}/training", form)
+        assert answer.status_code == 422
+        assert 'id="field-method-error"' in answer.text
+        assert "does not go with sorting into kinds" in answer.text
+
+    def test_ways_of_learning_preferences_are_explained_and_stay_in_sight(
+        self, web: Web, project: Project
+    ) -> None:
+        pairs = [
+            NewExample(question=f"Question {n}?", answer=f"Good {n}", rejected=f"Bad {n}")
+            for n in range(60)
+        ]
+        with web.transaction() as session:
+            add_examples(session, project.id, pairs)
+        client, address = web.client_for(OWNER), f"/projects/{project.id}/training"
+        drawer = 'id="expert-settings" open'
+        text = client.submit(f"{address}/outlook", {"goal": "prefer", "objective": "dpo"}).text
+        assert drawer not in text
+        assert "The better answer is learned word by word" in text
+        text = client.submit(f"{address}/outlook", {"goal": "prefer", "objective": "orpo"}).text
+        assert drawer in text
+        assert 'name="objective" value="orpo" checked' in text
 
     def test_few_bits_are_shown_greyed_with_the_reason_until_a_machine_can(
         self, web: Web, project: Project

@@ -7,12 +7,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.projects.tables import Project
+from app.chat.tables import ChatReply, ChatTurn, Conversation
+from app.datasets.importing import inspect_import
+from app.projects.service import add_member
+from app.projects.tables import Project, Role
 from app.runs.holding import claim_next_run
+from app.runs.objectives import Objective
 from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.tables import Run
@@ -21,7 +26,8 @@ from tests.support.browser import chromium
 from tests.support.chat import add_version_row
 from tests.support.runs import RECIPE_OF_NOTHING, get_run
 from tests.support.serving import free_port, served
-from tests.support.web import OWNER, Web, running_web
+from tests.support.uploads import upload
+from tests.support.web import OWNER, TEAMMATE, VIEWER, Web, running_web
 
 pytestmark = pytest.mark.browser
 
@@ -188,3 +194,140 @@ def test_a_suggestion_leaves_a_half_typed_question_alone(desk: Desk) -> None:
     expect(field).to_have_value("Half a quest")
     desk.go("/chat")
     expect(field).to_be_empty()
+
+
+def test_a_wrong_setting_is_where_the_page_opens(desk: Desk) -> None:
+    page = desk.page
+    desk.go("/training")
+    page.get_by_text("Settings for experts").click()
+    for name, typed in (("epochs", "-3"), ("learning_rate", "abc")):
+        page.locator(f"input[name={name}]").fill(typed)
+    for button in ("Start training", "Show what this takes"):
+        desk.press(button)
+        page.wait_for_load_state()
+        first = page.locator("input[name=epochs]")
+        expect(first).to_be_focused()
+        expect(first).to_be_in_viewport()
+        expect(page.locator("[aria-invalid=true]")).to_have_count(2)
+    page.locator("input[name=epochs]").fill("3")
+    page.locator("input[name=learning_rate]").fill("")
+    desk.press("Show what this takes")
+    answer = page.get_by_role("region", name="What it takes")
+    expect(answer).to_be_focused()
+    expect(answer.get_by_text("training needs about")).to_be_in_viewport()
+    expect(answer).to_contain_text("3\N{NO-BREAK SPACE}passes")
+
+
+def test_a_limit_that_cannot_be_kept_is_where_the_queue_opens(desk: Desk) -> None:
+    owner = desk.web.user(OWNER)
+    with desk.web.transaction() as session:
+        session.merge(owner).is_admin = True
+    page = desk.page
+    page.goto(f"{desk.address}/queue")
+    page.get_by_label("Hours of training").first.fill("many")
+    desk.press("Save for everybody")
+    expect(page.locator("[aria-invalid=true]")).to_be_focused()
+
+
+def left_of(item: Locator) -> tuple[float, float]:
+    """Where something begins, once it is there."""
+    box = item.bounding_box()
+    assert box is not None
+    return box["x"], box["y"]
+
+
+def test_on_a_tablet_every_button_of_a_table_can_be_seen_and_stays_where_it_is(
+    desk: Desk,
+) -> None:
+    with desk.web.transaction() as session:
+        project = session.get_one(Project, desk.project_id)
+        for email in (TEAMMATE, VIEWER):
+            add_member(session, project, email, Role.EDITOR)
+        add_version_row(session, project, RUN_ID, 1, "0" * 64)
+        session.get_one(Run, RUN_ID).recipe = RECIPE_OF_NOTHING.model_dump(mode="json")
+    page = desk.page
+    page.set_viewport_size({"width": 768, "height": 3000})
+    for path in ("/versions", "/settings"):
+        desk.go(path)
+        assert page.evaluate("document.documentElement.scrollWidth") == 768
+        for item in page.locator(".table__actions :is(.button, summary):visible").all():
+            expect(item).to_be_in_viewport(ratio=1)
+    make_owner = page.locator("button", has_text="Make owner: Teammate")
+    remove = page.locator("summary", has_text="Remove: Teammate")
+    places = left_of(make_owner), left_of(remove)
+    remove.click()
+    opened = page.get_by_text("Teammate will no longer see this project.")
+    expect(opened).to_be_visible()
+    assert (left_of(make_owner), left_of(remove)) == places
+    assert left_of(opened)[1] > places[1][1]
+    # The words that only a screen reader has would push those that are seen out of the middle.
+    gaps = make_owner.evaluate(
+        """button => {
+          const words = document.createRange();
+          words.selectNode(button.firstChild);
+          const [inner, outer] = [words.getBoundingClientRect(), button.getBoundingClientRect()];
+          return [inner.left - outer.left, outer.right - inner.right];
+        }"""
+    )
+    assert gaps[0] == pytest.approx(gaps[1], abs=1)
+
+
+def test_the_scores_of_a_sorted_text_stand_under_its_kind(desk: Desk) -> None:
+    owner = desk.web.user(OWNER)
+    with desk.web.transaction() as session:
+        project = session.get_one(Project, desk.project_id)
+        add_version_row(session, project, RUN_ID, 1, "0" * 64)
+        session.get_one(Run, RUN_ID).recipe = {"objective": Objective.KINDS}
+        conversation = add_sorted_text(session, project, owner.id)
+    desk.go(f"/chat/{conversation}")
+    answer = desk.page.locator(".answer")
+    kind, scores = answer.locator("[data-answer-text]"), answer.locator(".kinds")
+    assert left_of(scores)[0] == left_of(kind)[0]
+    assert left_of(kind)[1] < left_of(scores)[1] < left_of(answer.locator(".stamp"))[1]
+    expect(scores.locator(".number")).to_have_text(["56.4 %", "43.6 %"])
+    expect(desk.page.get_by_role("button", name="Ask again")).to_be_visible()
+    expect(desk.page.get_by_text("With some variety this time")).to_have_count(0)
+
+
+def add_sorted_text(session: Session, project: Project, user_id: str) -> str:
+    """A conversation with a version that sorts, who was given one text."""
+    conversation = Conversation(
+        project_id=project.id, user_id=user_id, adapter_run_id=RUN_ID, base_model_id="starter"
+    )
+    session.add(conversation)
+    session.flush()
+    turn = ChatTurn(conversation_id=conversation.id, position=1, question="My card is gone!")
+    session.add(turn)
+    session.flush()
+    scores = [{"kind": "lost_or_stolen_card", "score": 0.564}, {"kind": "top_up", "score": 0.436}]
+    reply = ChatReply(
+        turn_id=turn.id,
+        side="tuned",
+        text=scores[0]["kind"],
+        status="complete",
+        model_name="Version 1 on Tailor Starter",
+        kinds=scores,
+    )
+    session.add(reply)
+    return conversation.id
+
+
+LINES_OF_WORDS = """cell => {
+  const words = document.createRange();
+  words.selectNodeContents(cell.firstElementChild);
+  return words.getClientRects().length;
+}"""
+
+
+def test_the_first_rows_of_a_file_keep_their_words_whole(desk: Desk) -> None:
+    answer = "Sie kostet 17 €. Gruß aus der Töpferei am Markt."
+    row = f"Was kostet die blaue Teekanne?,{answer},,Teekannenwärmer\n"
+    table = "Frage,Antwort,Bemerkung,Thema\n" + row * 3
+    entry_id = upload(desk.web.engine, desk.web.storage, desk.project_id, table)
+    inspect_import(desk.web.engine, desk.web.storage, entry_id, "test")
+    desk.page.set_viewport_size({"width": 390, "height": 800})
+    desk.go(f"/imports/{entry_id}")
+    expect(desk.page.get_by_text("Gruß aus der …")).to_be_visible()
+    word = desk.page.get_by_role("cell", name="Teekannenwärmer").first
+    assert word.evaluate(LINES_OF_WORDS) == 1
+    assert desk.page.evaluate("document.documentElement.scrollWidth") == 390

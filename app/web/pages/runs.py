@@ -12,7 +12,7 @@ from app.errors import DomainError
 from app.projects.tables import Role
 from app.runs import planning, service, steering
 from app.runs.log_file import last_lines
-from app.runs.proposals import propose, with_objective
+from app.runs.proposals import propose
 from app.runs.queue.claiming import places_in_queue
 from app.runs.queue.places import QueuePlace
 from app.runs.recipe_facts import objective_of
@@ -77,11 +77,10 @@ def start_training(
 ) -> HTMLResponse | RedirectResponse:
     try:
         preset = chosen_preset(typed)
-        choices = planning.read_choices(typed)
         with transaction(engine, read_only=True) as reading:
             model = service.chosen_base_model(reading, project)
             proposal = propose(reading, project.id)
-            choices = with_objective(choices, typed, proposal)
+            choices = planning.read_choices(typed, proposal)
             if wants_page(request) and KNOWS_FIT not in typed:
                 planning.check_fit(reading, project, model, preset, choices, proposal)
             frozen = service.freeze_examples(
