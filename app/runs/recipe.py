@@ -280,9 +280,9 @@ def _may_fall_to_four_bits(chosen: Recipe | FittedSettings) -> bool:
 
 _SHORTEST_EXAMPLE: Final = 32
 _EFFORTS: Final = {
-    Preset.QUICK: Effort(updates=120, passes=2, enough_updates=240, least=1, most=5),
-    Preset.BALANCED: Effort(updates=340, passes=6, enough_updates=720, least=2, most=10),
-    Preset.THOROUGH: Effort(updates=680, passes=12, enough_updates=1440, least=3, most=20),
+    Preset.QUICK: Effort(updates=120, passes=2, enough_updates=300, least=1, most=5),
+    Preset.BALANCED: Effort(updates=340, passes=6, enough_updates=900, least=2, most=10),
+    Preset.THOROUGH: Effort(updates=680, passes=12, enough_updates=1800, least=3, most=20),
 }
 # A quick run is over before it could get worse for long. How often and how long is looked.
 _EVALUATIONS: Final = {Preset.QUICK: 5, Preset.BALANCED: USUAL_EVALUATIONS, Preset.THOROUGH: 10}

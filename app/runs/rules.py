@@ -10,8 +10,9 @@ Few, smooth in what they depend on, and fitted to measurements (docs/benchmarks.
 * **Passes**: as many as bring the updates near a target for the preset, within a least and a most.
   Few examples need more passes; but a larger model knows 15 examples by heart after two or three.
   The best state is kept, so a pass too many costs time and not quality. Answers and kinds are to be
-  known: of 900 questions with 77 kinds of answer, six passes left half the loss that three did;
-  with 9,800 of them two were as good as four. So "Balanced" makes six until they are 720 updates.
+  known: of 900 questions with 77 kinds of answer, six passes left half the loss that three did; of
+  2,900 four left two thirds of what two did; with 9,800 two were as good as four. So "Balanced"
+  makes six until they come to 900 updates.
 * **The learning rate** falls with a power of the base model's size. The power law goes from what
   was best for 2.8 million parameters (between 4e-3 and 6e-3) to what the literature uses for 7
   thousand million (2e-4; Dettmers et al., QLoRA, 2023, who halve it for 33 thousand million, as
