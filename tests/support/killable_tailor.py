@@ -18,6 +18,7 @@ from app.runs.status import RunStatus
 from app.runs.watching.repository import events_after
 from tests.support import places
 from tests.support.deployments import Deployment, deployed
+from tests.support.marked_places import TIDYING
 from tests.support.places import Kill
 from tests.support.runs import get_run
 from tests.support.tiny_projects import Subject, add_tiny_base, add_tiny_project, queue_tiny_run
@@ -25,6 +26,7 @@ from tests.support.waiting import wait_until
 from tests.support.workers import CeleryWorker
 
 _SECONDS: Final = 240
+_SECONDS_TO_TIDY_UP: Final = 60
 
 
 @dataclass
@@ -55,7 +57,22 @@ class KillableTailor:
             timeout=_SECONDS,
             what=lambda: f"the end of a run of {subject} with {kills}; {self.deployment.logs()}",
         )
+        # The run is over for everyone before its worker has tidied up, where the last kill may be.
+        wait_until(
+            lambda: len(places.done(self.folder(run_id))) == len(kills),
+            timeout=_SECONDS_TO_TIDY_UP,
+            what=lambda: f"{kills}; {places.done(self.folder(run_id))} happened",
+        )
         return run_id
+
+    def stays(self, run_id: str) -> list[tuple[str, int, float]]:
+        """Return all of a run whom nobody killed, the last one after its end included."""
+
+        def all_of_them() -> list[tuple[str, int, float]]:
+            seen = places.seen(self.folder(run_id))
+            return seen if any(place == TIDYING for place, _, _ in seen) else []
+
+        return wait_until(all_of_them, timeout=_SECONDS_TO_TIDY_UP, what=f"the stay at {TIDYING}")
 
     def _is_over(self, run_id: str) -> bool:
         if not self.worker.is_alive:

@@ -10,6 +10,7 @@ from tests.support import places
 _LOOP: Final = "worker.training.loop"
 _SUPERVISOR: Final = "worker.supervisor"
 STARTING: Final = "starting the training process"
+TIDYING: Final = "tidying up after the end"
 # Where a function stands, its name, and what is done there.
 IN_TRAINING: Final = (
     (_LOOP, "check_data", "reading the examples"),
@@ -31,7 +32,7 @@ IN_WORKER: Final = (
     (_SUPERVISOR, "check_adapter", "checking the result"),
     (_SUPERVISOR, "promote", "giving the result its name"),
     (_SUPERVISOR, "publish", "making it a version"),
-    (_SUPERVISOR, "remove_what_is_no_longer_needed", "tidying up after the end"),
+    (_SUPERVISOR, "remove_what_is_no_longer_needed", TIDYING),
 )
 WITHOUT_TRAINING_PROCESS: Final = frozenset(place for _, _, place in IN_WORKER)
 

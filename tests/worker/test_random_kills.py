@@ -83,7 +83,7 @@ def test_each_run_ends_exactly_once_with_the_weights_of_an_undisturbed_one(
 ) -> None:
     broker, subject, runs = dealt
     undisturbed = tailor.train(subject, [])
-    stays = places.seen(tailor.folder(undisturbed))
+    stays = tailor.stays(undisturbed)
     expected, shown = tailor.weights_of_the_only_end(undisturbed), tailor.shown(undisturbed)
     chance = random.Random(f"{_SEED} {broker} {subject}")  # noqa: S311 (as above)
     for _ in range(runs):
