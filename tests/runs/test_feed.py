@@ -59,6 +59,10 @@ def sign_in_of(web: Web, email: str) -> UserSession:
         return recognised.session
 
 
+_MARK = sse.event("mark")
+"""Sent behind everything else, to see that all of it has arrived."""
+
+
 class OpenPage:
     """What one browser would receive."""
 
@@ -74,15 +78,31 @@ class OpenPage:
             outbox=Outbox(),
         )
         self.received: list[tuple[str, int | None, str]] = []
+        self._marks_sent = self._marks_seen = 0
         self._task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         async for message in self.watcher.outbox.messages():
+            if message == _MARK:
+                self._marks_seen += 1
+                continue
             lines = message.decode().strip().split("\n")
             name = next((x[7:] for x in lines if x.startswith("event: ")), "")
             number = next((int(x[4:]) for x in lines if x.startswith("id: ")), None)
             data = "\n".join(x[6:] for x in lines if x.startswith("data: "))
             self.received.append((name, number, data))
+
+    async def has_read(self) -> None:
+        """Wait until all that was sent is here, or the page is closed."""
+        self._marks_sent += 1
+        self.watcher.outbox.send(_MARK)
+        await asyncio.to_thread(
+            wait_until,
+            lambda: self._marks_seen == self._marks_sent or self.is_closed,
+            timeout=20,
+            what="a page to read what it was sent",
+            interval=0.005,
+        )
 
     async def has_views(self, count: int) -> None:
         """Wait for so many views."""
@@ -112,9 +132,11 @@ def with_feed(
     run_in_thread(main())
 
 
-async def look(feed: RunFeed) -> None:
+async def look(feed: RunFeed, *pages: OpenPage) -> None:
+    """Look once; return when these pages have read what that brought."""
     await asyncio.to_thread(feed.look)
-    await asyncio.sleep(0.02)
+    for page in pages:
+        await page.has_read()
 
 
 def test_replay_then_live_without_loss_or_doubles(web: Web, run: Run) -> None:
@@ -127,12 +149,12 @@ def test_replay_then_live_without_loss_or_doubles(web: Web, run: Run) -> None:
         )
         for page in (fresh, returning):
             feed.watch(page.watcher)
-        await look(feed)
+        await look(feed, fresh, returning)
         assert (fresh.ids, returning.ids) == ([], [5, 6, 7, 8, 9, 10])
         assert len(fresh.views) == len(returning.views) == 1
         await asyncio.to_thread(happen, web, run, 3)
-        await look(feed)
-        await look(feed)
+        await look(feed, fresh, returning)
+        await look(feed, fresh, returning)
         assert (fresh.ids, returning.ids) == ([11, 12, 13], [*range(5, 14)])
         assert len(fresh.views) == 2
 
@@ -145,12 +167,12 @@ def test_progress_renews_the_view_without_an_event(web: Web, run: Run) -> None:
     async def scenario(feed: RunFeed) -> None:
         page = OpenPage(run, sign_in_of(web, OWNER), 2)
         feed.watch(page.watcher)
-        await look(feed)
-        await look(feed)
+        await look(feed, page)
+        await look(feed, page)
         assert len(page.views) == 1
         assert "1 of 10 steps" in page.views[0]
         await asyncio.to_thread(happen, web, run, 0, step=4, seconds_left=100.0)
-        await look(feed)
+        await look(feed, page)
         assert "4 of 10 steps" in page.views[1]
         assert "About 2 minutes left." in page.views[1]
         assert page.ids == []
@@ -194,14 +216,14 @@ def test_a_run_that_ends_closes_its_pages(web: Web, run: Run) -> None:
     async def scenario(feed: RunFeed) -> None:
         page = OpenPage(run, sign_in_of(web, OWNER), 1)
         feed.watch(page.watcher)
-        await look(feed)
+        await look(feed, page)
 
         def cancel() -> None:
             with web.transaction() as session:
                 cancel_run(session, get_run(web.engine, run.id))
 
         await asyncio.to_thread(cancel)
-        await look(feed)
+        await look(feed, page)
         assert [name for name, _, _ in page.received][-2:] == ["view", "end"]
         assert page.is_closed
 
@@ -232,10 +254,10 @@ def test_whoever_may_no_longer_look_is_let_go(
         )
         for page in (owner, teammate):
             feed.watch(page.watcher)
-        await look(feed)
+        await look(feed, owner, teammate)
         await asyncio.to_thread(lose_the_right, teammate.sign_in.id)
         await asyncio.to_thread(happen, web, run)
-        await look(feed)
+        await look(feed, owner, teammate)
         assert teammate.is_closed
         assert teammate.ids == []
         assert owner.ids == [2]
@@ -258,10 +280,10 @@ def test_a_reader_who_becomes_a_viewer_loses_the_buttons(
     async def scenario(feed: RunFeed) -> None:
         page = OpenPage(run, sign_in_of(web, TEAMMATE), 1)
         feed.watch(page.watcher)
-        await look(feed)
+        await look(feed, page)
         assert "Stop the training" in page.views[-1]
         await asyncio.to_thread(demote)
-        await look(feed)
+        await look(feed, page)
         assert "Stop the training" not in page.views[-1]
 
     with_feed(web, scenario)
