@@ -18,13 +18,16 @@ from app.datasets.service import add_examples
 from app.ids import new_id
 from app.projects.service import create_project
 from app.projects.tables import Project
+from app.runs.lost import free_lost_runs
 from app.runs.recipe import Preset, Recipe, RecipeChoices
+from app.runs.repository import lock
 from app.runs.service import start_run
 from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.storage.folders import Storage
 from app.workers.device import DeviceFacts
 from tests.support.scripted_child import SCRIPT_FILE
+from tests.support.waiting import wait_until
 
 # For runs that wait, and are taken, and are never trained.
 RECIPE_OF_NOTHING: Final = Recipe(
@@ -118,6 +121,22 @@ def get_run(engine: Engine, run_id: str) -> Run:
         run = session.get(Run, run_id)
         assert run is not None
         return run
+
+
+def lose_lease(engine: Engine, run_id: str) -> None:
+    """Take a run from its holder, as the sweeper does when a lease is over.
+
+    A holder that lives renews its lease, perhaps just between the two moments; then once more.
+    """
+
+    def lost() -> bool:
+        with transaction(engine) as session:
+            run = lock(session, run_id)
+            assert run is not None
+            run.lease_expires_at = 1.0
+        return free_lost_runs(engine) == [run_id]
+
+    wait_until(lost, timeout=60, what=f"run {run_id} to be lost")
 
 
 def attempts(storage: Storage, run_id: str) -> Sequence[tuple[int, int]]:

@@ -147,7 +147,7 @@ def test_a_run_from_a_message_to_a_version(tailor: Tailor) -> None:
 def test_kill(tailor: Tailor, victim: str) -> None:
     worker = tailor.worker()
     run_id = tailor.queue(step_seconds=0.15)
-    tailor.wait_for_step(run_id, random.randint(1, 20))  # noqa: S311 (no cryptography)
+    tailor.wait_for_step(run_id, random.randint(1, 10))  # noqa: S311 (no cryptography)
     (training,) = tailor.pids(run_id)
     pool = worker.pool_pids()
     assert pool

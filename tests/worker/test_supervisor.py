@@ -23,7 +23,6 @@ from app.leases.tables import LEASE_SECONDS
 from app.runs import service, steering
 from app.runs.child_events import ResultEvent
 from app.runs.log_file import last_lines
-from app.runs.lost import free_lost_runs
 from app.runs.repository import lock, metrics, shown_samples
 from app.runs.status import RunStatus
 from app.runs.watching.repository import events_after
@@ -31,8 +30,9 @@ from app.settings import get_settings
 from app.storage.folders import Storage
 from app.upkeep.sweeper import Sweeper
 from tests.support.outages import Proxy
-from tests.support.runs import attempts, get_run, queue_run, write_script
+from tests.support.runs import attempts, get_run, lose_lease, queue_run, write_script
 from tests.support.waiting import wait_until
+from tests.support.workers import is_running
 from worker.device_lock import DeviceLock, LockHolder
 from worker.kernel_kills import KernelKills
 from worker.promotion import check_adapter
@@ -40,6 +40,9 @@ from worker.run_queue import execute_waiting_runs
 from worker.training.failures import disk_full
 
 _CHILD = "tests.support.scripted_child"
+# What is stopped in its middle has to be far from its end, however slow this machine is.
+SLOW = {"steps": 100, "step_seconds": 0.1}
+SAME_BUT_FAST = {"steps": 100, "step_seconds": 0.0}
 
 
 class Worker:
@@ -71,13 +74,6 @@ class Worker:
 def execute(engine: Engine, storage: Storage) -> None:
     with Worker(engine, storage) as worker:
         worker.join()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _no_room(*_: object) -> None:
@@ -195,11 +191,7 @@ class TestARunThatFails:
             patch.setattr("worker.run_queue.make_room", _no_room)
             with pytest.raises(ValueError, match="no answer"):
                 execute_waiting_runs(engine, storage, get_settings(), lambda: False, _CHILD)
-        with transaction(engine) as session:
-            run = lock(session, run_id)
-            assert run is not None
-            run.lease_expires_at = 1.0
-        assert free_lost_runs(engine) == [run_id]
+        lose_lease(engine, run_id)
         execute(engine, storage)
         assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
 
@@ -399,16 +391,16 @@ class TestStopping:
     def test_a_worker_that_stops_saves_and_gives_back(
         self, engine: Engine, storage: Storage, project_id: str
     ) -> None:
-        unbroken = queue_run(engine, storage, project_id)
+        unbroken = queue_run(engine, storage, project_id, SAME_BUT_FAST)
         execute(engine, storage)
-        slow = {"step_seconds": 0.1}
-        run_id = queue_run(engine, storage, project_id, slow)
+        run_id = queue_run(engine, storage, project_id, SLOW)
         with Worker(engine, storage) as worker:
             wait_until(lambda: get_run(engine, run_id).step > 3, timeout=60, what="a few steps")
             worker.stop()
         run = get_run(engine, run_id)
         assert (run.status, run.attempts, run.lease_owner) == (RunStatus.QUEUED, 0, None)
         assert "was stopped for a moment" in run.phase_message
+        write_script(storage, run_id, SAME_BUT_FAST)
         execute(engine, storage)
         assert get_run(engine, run_id).status == RunStatus.SUCCEEDED
         assert trained_weights(storage, run_id) == trained_weights(storage, unbroken)
@@ -416,10 +408,11 @@ class TestStopping:
     def test_a_process_that_someone_else_stopped_goes_on_and_it_counts_as_no_mishap(
         self, engine: Engine, storage: Storage, project_id: str
     ) -> None:
-        run_id = queue_run(engine, storage, project_id, {"step_seconds": 0.1})
+        run_id = queue_run(engine, storage, project_id, SLOW)
         with Worker(engine, storage) as worker:
             wait_until(lambda: get_run(engine, run_id).step > 3, timeout=60, what="a few steps")
             ((_, pid),) = attempts(storage, run_id)
+            write_script(storage, run_id, SAME_BUT_FAST)
             os.kill(pid, signal.SIGTERM)
             worker.join()
         run = get_run(engine, run_id)
@@ -477,12 +470,8 @@ class TestLosingTheRun:
             )
             ((_, pid),) = attempts(storage, run_id)
             # The first worker would notice within a second; the next one is faster.
-            with transaction(engine) as session:
-                run = lock(session, run_id)
-                assert run is not None
-                run.lease_expires_at = 1.0
-            assert free_lost_runs(engine) == [run_id]
-            (storage.path("runs", run_id) / "script.json").write_text("{}")
+            lose_lease(engine, run_id)
+            write_script(storage, run_id, {})
             execute(engine, storage)
             assert not is_running(pid)
             stuck.join()
@@ -525,7 +514,7 @@ def _train_through_an_outage(
     workers_engine = build_engine(url.render_as_string(hide_password=False))
     # As often as in real life: who holds a run needs a moment to speak after an outage.
     sweeper = Sweeper(workers_engine, storage)
-    run_id = queue_run(engine, storage, project_id, {"steps": 60, "step_seconds": 0.05})
+    run_id = queue_run(engine, storage, project_id, {"steps": 120, "step_seconds": 0.05})
     with Worker(workers_engine, storage) as worker:
         wait_until(lambda: get_run(engine, run_id).step > 2, timeout=60, what="a few steps")
         sweeper.start()
@@ -538,7 +527,7 @@ def _train_through_an_outage(
     assert run.status == RunStatus.SUCCEEDED, run.failure
     assert len(attempts(storage, run_id)) == 1
     with transaction(engine, read_only=True) as session:
-        assert len(metrics(session, run_id, ["train_loss"])) == 60
+        assert len(metrics(session, run_id, ["train_loss"])) == 120
 
 
 def test_training_goes_on_while_the_database_is_away(

@@ -9,17 +9,20 @@ from sqlalchemy.orm import Session
 
 from app.database.session import transaction
 from app.runs import steering
-from app.runs.lost import free_lost_runs
-from app.runs.repository import lock
 from app.runs.status import RunStatus
 from app.runs.tables import Run
 from app.storage.folders import Storage
-from tests.support.runs import attempts, get_run, queue_run, write_script
+from tests.support.runs import attempts, get_run, lose_lease, queue_run, write_script
 from tests.support.waiting import wait_until
-from tests.worker.test_supervisor import Worker, adapter_of, execute, is_running, trained_weights
-
-_SLOW = {"steps": 100, "step_seconds": 0.1}
-_SAME_BUT_FAST = {"steps": 100, "step_seconds": 0.0}
+from tests.support.workers import is_running
+from tests.worker.test_supervisor import (
+    SAME_BUT_FAST,
+    SLOW,
+    Worker,
+    adapter_of,
+    execute,
+    trained_weights,
+)
 
 
 def when_it_learns(engine: Engine, run_id: str, act: Callable[[Session, Run], None]) -> None:
@@ -31,8 +34,8 @@ def when_it_learns(engine: Engine, run_id: str, act: Callable[[Session, Run], No
 def test_a_pause_frees_the_worker_and_costs_nothing(
     engine: Engine, storage: Storage, project_id: str
 ) -> None:
-    paused = queue_run(engine, storage, project_id, _SLOW)
-    other = queue_run(engine, storage, project_id, _SAME_BUT_FAST)
+    paused = queue_run(engine, storage, project_id, SLOW)
+    other = queue_run(engine, storage, project_id, SAME_BUT_FAST)
     with Worker(engine, storage) as worker:
         when_it_learns(engine, paused, steering.pause_run)
         worker.join()
@@ -40,7 +43,7 @@ def test_a_pause_frees_the_worker_and_costs_nothing(
     assert (run.status, run.lease_owner, run.seconds_left) == (RunStatus.PAUSED, None, None)
     assert run.step > 3
     assert get_run(engine, other).status == RunStatus.SUCCEEDED, "the worker went on to the next"
-    write_script(storage, paused, _SAME_BUT_FAST)
+    write_script(storage, paused, SAME_BUT_FAST)
     with transaction(engine) as session:
         steering.continue_run(session, run)
     execute(engine, storage)
@@ -55,7 +58,7 @@ def test_a_process_that_does_not_listen_is_ended_and_rests_all_the_same(
     engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.supervisor._PAUSE_SECONDS", 0.5)
-    run_id = queue_run(engine, storage, project_id, {**_SLOW, "ignores_sigterm": True})
+    run_id = queue_run(engine, storage, project_id, {**SLOW, "ignores_sigterm": True})
     with Worker(engine, storage) as worker:
         when_it_learns(engine, run_id, steering.pause_run)
         worker.join()
@@ -67,7 +70,7 @@ def test_a_process_that_does_not_listen_is_ended_and_rests_all_the_same(
 def test_an_early_finish_makes_a_version_of_what_was_learned(
     engine: Engine, storage: Storage, project_id: str
 ) -> None:
-    run_id = queue_run(engine, storage, project_id, _SLOW)
+    run_id = queue_run(engine, storage, project_id, SLOW)
     with Worker(engine, storage) as worker:
         when_it_learns(engine, run_id, steering.finish_run)
         worker.join()
@@ -91,10 +94,7 @@ def test_a_finish_outlives_the_death_of_the_worker(
         write_script(storage, run_id, {"steps": 500, "step_seconds": 0.3})
         with transaction(engine) as session:
             steering.finish_run(session, get_run(engine, run_id))
-            run = lock(session, run_id)
-            assert run is not None
-            run.lease_expires_at = 1.0
-        assert free_lost_runs(engine) == [run_id]
+        lose_lease(engine, run_id)
         worker.join()
     run = get_run(engine, run_id)
     assert run.status in {RunStatus.SUCCEEDED, RunStatus.QUEUED}
@@ -109,7 +109,7 @@ def test_a_finish_outlives_the_death_of_the_worker(
 def test_what_is_killed_while_it_finishes_is_finished_by_the_next(
     engine: Engine, storage: Storage, project_id: str
 ) -> None:
-    script = {**_SLOW, "crash_signal": signal.SIGKILL, "crash_at_step": 8, "crash_attempts": 1}
+    script = {**SLOW, "crash_signal": signal.SIGKILL, "crash_at_step": 8, "crash_attempts": 1}
     run_id = queue_run(engine, storage, project_id, script)
     with Worker(engine, storage) as worker:
         wait_until(lambda: len(attempts(storage, run_id)) == 2, timeout=60, what="the second try")
