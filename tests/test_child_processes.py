@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.processes import child_environment, dying_with_parent, end_group
-from tests.support.waiting import wait_until
+from tests.support.workers import is_running, wait_until_gone
 
 # A parent that starts a program, says its number, and waits to be killed.
 _PARENT = """
@@ -19,14 +19,6 @@ child = subprocess.Popen(dying_with_parent(["sleep", "600"], signal.SIGKILL))
 print(child.pid, flush=True)
 child.wait()
 """
-
-
-def _lives(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def _first_number(process: "subprocess.Popen[bytes]") -> int:
@@ -47,9 +39,9 @@ def test_a_program_dies_with_its_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE)
     with parent:
         child = _first_number(parent)
-        assert _lives(child)
+        assert is_running(child)
         parent.kill()
-    wait_until(lambda: not _lives(child), timeout=20, what="the end of the child")
+    wait_until_gone([child], 20)
 
 
 def test_a_program_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
@@ -68,4 +60,4 @@ def test_what_a_child_started_ends_with_it() -> None:
         end_group(process)
         # Once more does no harm.
         end_group(process)
-    wait_until(lambda: not _lives(grandchild), timeout=20, what="the end of the grandchild")
+    wait_until_gone([grandchild], 20)

@@ -11,6 +11,7 @@ import pytest
 
 from app.launcher.processes import KeptProcess, Program
 from tests.support.waiting import wait_until
+from tests.support.workers import wait_until_gone
 
 # A launcher of our own in a process of its own: two programs that write down who they are.
 _LAUNCHER = """
@@ -45,14 +46,6 @@ def _pid(folder: Path, name: str) -> int:
     return int(path.read_text()) if path.exists() else 0
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-
-
 @pytest.fixture
 def launcher(tmp_path: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen([sys.executable, "-c", _LAUNCHER, str(tmp_path)])
@@ -79,7 +72,7 @@ def test_all_programs_end_with_the_launcher(
     pids = [_pid(tmp_path, "one"), _pid(tmp_path, "two")]
     launcher.send_signal(number)
     launcher.wait(20)
-    wait_until(lambda: not any(map(_lives, pids)), timeout=20, what="the programs to end")
+    wait_until_gone(pids, 20)
 
 
 def test_the_log_of_a_program_that_never_ends_does_not_grow_without_end(tmp_path: Path) -> None:

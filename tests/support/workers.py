@@ -106,6 +106,14 @@ def children_of(pid: int) -> list[int]:
     return [int(one) for one in text.split()]
 
 
+def command_of(pid: int) -> bytes:
+    """Return the arguments of a process, each with a zero behind; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -28,7 +28,7 @@ from tests.support.run_folders import (
 )
 from tests.support.tiny_models import make_tiny_model
 from tests.support.waiting import wait_until
-from tests.support.workers import children_of, wait_until_gone
+from tests.support.workers import children_of, command_of, wait_until_gone
 from tests.training.test_objectives import folder_for
 from worker.training.memory import MemoryBudget, Ways
 from worker.training.precision import NOTEBOOK
@@ -88,11 +88,7 @@ def same_curve(one: list[JsonObject], several: list[JsonObject]) -> None:
 
 def member_pid(lead: int) -> int:
     def find() -> int | None:
-        found = [
-            pid
-            for pid in children_of(lead)
-            if MEMBER_MODULE.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        found = [pid for pid in children_of(lead) if MEMBER_MODULE.encode() in command_of(pid)]
         return found[0] if found else None
 
     return wait_until(find, timeout=60, what="another process of the team") or 0

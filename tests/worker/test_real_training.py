@@ -22,7 +22,7 @@ from app.storage.folders import Storage
 from tests.support import databases
 from tests.support.runs import get_run, project_with_examples
 from tests.support.waiting import wait_until
-from tests.support.workers import children_of, is_running
+from tests.support.workers import children_of, command_of, is_running
 from tests.worker.test_supervisor import trained_weights
 from worker.child import TRAINING_MODULE
 from worker.run_queue import execute_waiting_runs
@@ -51,8 +51,7 @@ def queue_real_run(engine: Engine, storage: Storage, project_id: str) -> str:
 def training_pid() -> int | None:
     """Return the training process, a child of this one."""
     for pid in children_of(os.getpid()):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if TRAINING_MODULE.encode() in command:
+        if TRAINING_MODULE.encode() in command_of(pid):
             return pid
     return None
 

@@ -16,7 +16,7 @@ from app.storage.folders import Storage
 from tests.support import databases
 from tests.support.runs import get_run, project_with_examples, queue_run
 from tests.support.waiting import wait_until
-from tests.support.workers import CeleryWorker, children_of
+from tests.support.workers import CeleryWorker, children_of, command_of
 from worker import devices
 from worker.device_lock import DeviceLock, LockHolder, take_device
 from worker.training.team.members import MEMBER_MODULE
@@ -80,11 +80,7 @@ def test_two_devices_train_one_run_and_are_free_again(
     holders = [take_device(storage, one) for one in both]
     pids = {holder.pid for holder in holders if isinstance(holder, LockHolder)}
     assert len(pids) == 1, holders
-    members = [
-        pid
-        for pid in children_of(pids.pop())
-        if MEMBER_MODULE.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    members = [pid for pid in children_of(pids.pop()) if MEMBER_MODULE.encode() in command_of(pid)]
     assert len(members) == 1
     _wait(worker, lambda: get_run(engine, run_id).finished_at, "the run's end")
     run = get_run(engine, run_id)
