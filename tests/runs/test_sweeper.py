@@ -3,10 +3,12 @@
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -14,6 +16,7 @@ from sqlalchemy import Engine, select
 from app.clock import now
 from app.database.base import database_epoch
 from app.database.session import transaction
+from app.leases.repository import expired
 from app.leases.tables import MAX_ATTEMPTS
 from app.runs.holding import HeldRun, beat, claim_next_run
 from app.runs.lost import free_lost_runs
@@ -187,16 +190,25 @@ def test_a_clock_that_is_ahead_takes_nothing_that_is_just_being_made(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_whoever_waited_for_the_database_takes_nothing_from_others_who_did(
-    engine: Engine, storage: Storage, project_id: str
+    engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer blocks everyone for longer than a lease; the worker that lives keeps its run."""
     run_id = queue_run(engine, storage, project_id)
     held = lose_worker(engine)
+    has_read = threading.Event()
+
+    def noted(*arguments: Any) -> list[str]:  # noqa: ANN401 (handed on)
+        lost = expired(*arguments)
+        has_read.set()
+        return lost
+
+    monkeypatch.setattr("app.runs.lost.expired", noted)
     blocker = sqlite3.connect(str(engine.url.database), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(1) as pool:
         sweep = pool.submit(free_lost_runs, engine)
-        # The sweep has read that the lease is over and waits to write, as the worker does.
+        assert has_read.wait(30)
+        # The sweep knows that the lease is over and waits to write, as the worker does.
         assert not wait([sweep], timeout=1.5).done
         blocker.execute("ROLLBACK")
         assert sweep.result(timeout=30) == []
