@@ -291,8 +291,10 @@ def test_a_process_with_really_little_memory_goes_down_and_finishes(tmp_path: Pa
             assert child.stdout is not None
             for line in child.stdout:
                 events.append(json.loads(line))
-                if events[-1]["event"] == "plan":
-                    limit = _data_bytes(child.pid) + 150 * 1024**2
+                # Long before it needs much, for this process may be slow to hear of it. The model
+                # and what it is loaded with take 20 MB.
+                if events[-1].get("phase") == "loading_model":
+                    limit = _data_bytes(child.pid) + 170 * 1024**2
                     resource.prlimit(child.pid, resource.RLIMIT_DATA, (limit, limit))
         if events[-1]["event"] == "result":
             break
