@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app.settings import REPOSITORY_ROOT
+from tests.support.plain_http import is_healthy
 from tests.support.services import free_port
 from tests.support.waiting import wait_until
 from tests.support.web import OWNER, Web
@@ -102,17 +103,10 @@ def served(web: Web) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         env={**os.environ, "TAILOR_PORT": str(port), "TAILOR_DATA_DIR": str(web.settings.data_dir)},
     )
     base = f"http://127.0.0.1:{port}"
-    wait_until(lambda: _answers(base), timeout=60, what="the web process")
+    wait_until(lambda: is_healthy(base), timeout=60, what="the web process")
     yield process, base
     process.terminate()
     process.wait()
-
-
-def _answers(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/health").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_uploads_leave_the_web_process_small(

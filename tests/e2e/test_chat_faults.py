@@ -3,7 +3,6 @@
 import re
 import signal
 
-import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -21,7 +20,7 @@ _CHAT_SERVER = r"worker\.inference\.main|app\.cli inference"
 def test_a_killed_chat_server_is_said_and_answers_again(embedded: House) -> None:
     with embedded.maker() as maker:
         project = maker.try_sample("brand_voice")
-        wait_until(lambda: _answers(embedded), timeout=120, what="the chat server to be there")
+        wait_until(embedded.tailor.chats, timeout=240, what="the chat server to be there")
         maker.go(f"{project}/chat")
         maker.page.get_by_label("Your question").fill("Hello, when are you open?")
         maker.press("Ask")
@@ -39,15 +38,7 @@ def test_a_killed_chat_server_is_said_and_answers_again(embedded: House) -> None
         )
         maker.page.reload()
         expect(turn.locator(".field__error")).to_be_visible()
-        wait_until(lambda: _answers(embedded), timeout=60, what="the chat server to be back")
+        wait_until(embedded.tailor.chats, timeout=240, what="the chat server to be back")
         maker.press("Ask again")
         expect(turn.locator(".field__error")).to_have_count(0)
         assert maker.answers()["base"]
-
-
-def _answers(house: House) -> bool:
-    try:
-        health = httpx.get(f"http://127.0.0.1:{house.tailor.inference_port}/health", timeout=2)
-    except httpx.HTTPError:
-        return False
-    return health.is_success

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-import httpx
-
+from tests.support.plain_http import is_healthy
 from tests.support.services import free_port
 from tests.support.waiting import wait_until
 
@@ -121,10 +120,11 @@ class RunningTailor:
         return "\n".join(parts)
 
     def healthy(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=2).is_success
-        except httpx.HTTPError:
-            return False
+        return is_healthy(self.url)
+
+    def chats(self) -> bool:
+        """Whether its chat server answers."""
+        return is_healthy(f"http://127.0.0.1:{self.inference_port}")
 
 
 @contextmanager
