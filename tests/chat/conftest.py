@@ -12,7 +12,6 @@ from tests.support.inference import (
     TOKEN,
     Home,
     InferenceServer,
-    add_random_model,
     furnish,
     running_inference,
 )
@@ -21,12 +20,7 @@ from tests.support.web import running_web
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    folder = tmp_path_factory.mktemp("chat")
-    home = furnish(folder)
-    add_random_model(
-        home.storage, "endless", folder / "endless", hidden_size=256, layers=8, context=4096
-    )
-    return home
+    return furnish(tmp_path_factory.mktemp("chat"))
 
 
 @pytest.fixture(scope="session")

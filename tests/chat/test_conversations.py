@@ -69,6 +69,20 @@ def when_over(client: Client, turn_url: str) -> str:
     return wait_until(over, timeout=60, what="the answers to end")
 
 
+@pytest.fixture
+def listened(monkeypatch: pytest.MonkeyPatch) -> list[LiveReply]:
+    """What streams listen to; nothing is streamed of an answer that was over before."""
+    replies: list[LiveReply] = []
+    listen = LiveReply.listen
+
+    def noted(reply: LiveReply, listener: Callable[[], None]) -> Callable[[], None]:
+        replies.append(reply)
+        return listen(reply, listener)
+
+    monkeypatch.setattr(LiveReply, "listen", noted)
+    return replies
+
+
 def test_without_scripts_the_page_comes_with_both_answers(chat: ChatWeb) -> None:
     client = chat.web.client_for(OWNER)
     page = client.page(begin(chat, client))
@@ -83,21 +97,10 @@ def test_without_scripts_the_page_comes_with_both_answers(chat: ChatWeb) -> None
     assert "Version 3 on Tailor Starter" in page
 
 
-def test_with_scripts_both_sides_are_streamed(
-    chat: ChatWeb, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_scripts_both_sides_are_streamed(chat: ChatWeb, listened: list[LiveReply]) -> None:
     client = chat.web.client_for(VIEWER)
-    # Nothing is streamed of an answer that was over before anybody listened.
-    listened: list[LiveReply] = []
-    listen = LiveReply.listen
-
-    def noted(reply: LiveReply, listener: Callable[[], None]) -> Callable[[], None]:
-        listened.append(reply)
-        return listen(reply, listener)
-
-    monkeypatch.setattr(LiveReply, "listen", noted)
     with ThreadPoolExecutor(1) as pool:
-        with chat.engine_held_up():
+        with chat.server.held_up():
             asked = send(client, chat.url, {"question": QUESTION, "version": ANCHOR}).json()
             turn = client.page(asked["turn_url"])
             assert answers_on(turn) == {"base": "", "tuned": ""}
@@ -149,17 +152,24 @@ def test_asking_again_in_vain_takes_no_answer_from_the_memory(
         ]
 
 
-def test_a_reload_while_it_is_written_goes_on_where_it_was(chat: ChatWeb) -> None:
+def test_a_reload_while_it_is_written_goes_on_where_it_was(
+    chat: ChatWeb, listened: list[LiveReply]
+) -> None:
     chat.use_base_model("endless")
     client = chat.web.client_for(OWNER)
-    form = {"question": "Go on.", "version": "", "max_tokens": "160"}
+    form = {"question": "Go on.", "version": "", "max_tokens": "2048"}
     asked = send(client, chat.url, form).json()
 
     def part() -> str:
         return answers_on(client.page(asked["url"])).get("base", "")
 
     seen = wait_until(part, timeout=60, what="the beginning of the answer")
-    rest = follow(client, asked["turn_url"], base=len(seen))["base"]
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, client, asked["turn_url"], base=len(seen))
+        wait_until(lambda: listened, timeout=30, what="the stream to listen")
+        wait_until(lambda: len(part()) > len(seen), timeout=60, what="more of the answer")
+        send(client, f"{asked['url']}/stop", {})
+    rest = following.result()["base"]
     assert rest
     assert answers_on(when_over(client, asked["turn_url"]))["base"] == seen + rest
 
@@ -181,7 +191,7 @@ def test_stop_keeps_what_is_there(chat: ChatWeb) -> None:
     page = when_over(client, asked["turn_url"])
     assert "Stopped." in page
     assert answers_on(page)["base"]
-    wait_until(lambda: chat.server.health()["answers"] == 0, timeout=5, what="a free place")
+    wait_until(lambda: chat.server.health()["answers"] == 0, timeout=30, what="a free place")
 
 
 def test_ask_again_keeps_the_earlier_answer(chat: ChatWeb) -> None:

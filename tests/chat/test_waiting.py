@@ -1,11 +1,9 @@
 """Answers that do not come: stopped at once, waited for in line, kept when Tailor stops."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from html import unescape
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.chat.tables import ChatReply
@@ -13,7 +11,6 @@ from app.web.live_replies import live_replies, live_replies_of
 from tests.chat.test_conversations import answers_on, send, when_over
 from tests.support.asynchronous import run_in_thread
 from tests.support.chat import ChatWeb
-from tests.support.inference import InferenceServer
 from tests.support.silent_server import SilentServer, silent_server
 from tests.support.waiting import wait_until
 from tests.support.web import OWNER, Web, running_web
@@ -54,24 +51,10 @@ def test_stop_ends_an_answer_of_which_nothing_arrives(
         page = client.page(asked["turn_url"])
         return page if 'data-writing=""' in page else ""
 
-    page = wait_until(over, timeout=3, what="the answer to be stopped")
+    page = wait_until(over, timeout=30, what="the answer to be stopped")
     assert "Stopped." in page
     assert "did not come" not in page
-    wait_until(lambda: silent.left == 1, timeout=3, what="the chat server to be left")
-
-
-@contextmanager
-def all_places_taken(server: InferenceServer, places: int) -> Iterator[None]:
-    """Ask for so many long answers at once; leave them when the block ends."""
-    messages = [{"role": "user", "content": "Go on."}]
-    body = {"model": "endless", "messages": messages, "max_tokens": 2048, "stream": True}
-    body["temperature"] = 0  # so that chance ends none of them
-    with ExitStack() as stack:
-        client = stack.enter_context(server.client())
-        for _ in range(places):
-            stack.enter_context(client.stream("POST", "/v1/chat/completions", json=body))
-        yield
-    wait_until(lambda: server.health()["answers"] == 0, timeout=30, what="free places")
+    wait_until(lambda: silent.left == 1, timeout=30, what="the chat server to be left")
 
 
 @pytest.mark.parametrize("places", [MOST_RUNNING, MOST_RUNNING + MOST_WAITING])
@@ -79,7 +62,7 @@ def test_who_comes_when_all_places_are_taken_is_in_line(chat: ChatWeb, places: i
     chat.use_base_model("endless")
     chat.server.ask("Hello.", model="endless", max_tokens=1)
     client = chat.web.client_for(OWNER)
-    with all_places_taken(chat.server, places):
+    with chat.server.long_answers(places):
         asked = send(client, chat.url, {**LONG, "max_tokens": "16"}).json()
         wait_until(
             lambda: "This one is in line" in client.page(asked["turn_url"]),
@@ -93,8 +76,8 @@ def test_a_training_that_needs_the_memory_is_said(chat: ChatWeb) -> None:
     client = chat.web.client_for(OWNER)
     with chat.web.transaction() as session:
         session.merge(chat.project).base_model_id = "starter"
-    headers = {"Authorization": chat.server.client().headers["authorization"]}
-    httpx.post(f"{chat.server.url}/v1/release", headers=headers, json={"hold_seconds": 4})
+    with chat.server.client() as training:
+        training.post("/v1/release", json={"hold_seconds": 4})
     asked = send(client, chat.url, {"question": "Hello.", "version": ""}).json()
     wait_until(
         lambda: "A training needs the memory" in client.page(asked["turn_url"]),

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.inference import ANCHOR, TEAPOT, Home, InferenceServer
+from tests.support.plain_http import NO_CERTIFICATES
 
 HELLO = [{"role": "user", "content": "Hello, when are you open?"}]
 
@@ -102,7 +103,13 @@ def test_text_parts_are_text(server: InferenceServer) -> None:
 def test_the_models_are_listed(server: InferenceServer) -> None:
     with server.client() as client:
         listed = client.get("/v1/models").json()
-    assert [model["id"] for model in listed["data"]] == ["plain", "starter", ANCHOR, TEAPOT]
+    assert [model["id"] for model in listed["data"]] == [
+        "endless",
+        "plain",
+        "starter",
+        ANCHOR,
+        TEAPOT,
+    ]
 
 
 def test_one_model_is_shown(server: InferenceServer) -> None:
@@ -127,7 +134,7 @@ def test_nobody_without_the_token(
     server: InferenceServer, token: str, method: str, path: str
 ) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    response = httpx.request(method, server.url + path, headers=headers)
+    response = httpx.request(method, server.url + path, headers=headers, verify=NO_CERTIFICATES)
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "invalid_api_key"
 

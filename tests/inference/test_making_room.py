@@ -33,7 +33,8 @@ def test_it_waits_for_the_models_to_be_gone_and_not_for_ever(home: Home) -> None
 def asking(server: InferenceServer, most_tokens: int) -> Iterator[Iterator[str]]:
     """The lines of an answer by a model that never ends by itself."""
     messages = [{"role": "user", "content": "Go on."}]
-    body = {"model": "plain", "messages": messages, "max_tokens": most_tokens, "stream": True}
+    body = {"model": "endless", "messages": messages, "max_tokens": most_tokens, "stream": True}
+    body["temperature"] = 0  # so that chance does not end it
     with (
         server.client() as client,
         client.stream("POST", "/v1/chat/completions", json=body) as response,
@@ -43,15 +44,15 @@ def asking(server: InferenceServer, most_tokens: int) -> Iterator[Iterator[str]]
 
 def test_who_waits_for_an_answer_does_not_take_the_memory_back(home: Home) -> None:
     with running_inference(home.storage) as server:
-        server.ask("Hello.", model="plain", max_tokens=1)
-        with asking(server, 120) as first, server.client() as training:
+        server.ask("Hello.", model="endless", max_tokens=1)
+        with server.client() as training, asking(server, 120) as first:
             next(first)
             asked = training.post("/v1/release", json={"hold_seconds": 3})
             assert asked.status_code == 202
             with asking(server, 1) as second:
                 assert next(second) == ": held"
                 assert [*first][-1] == "data: [DONE]"
-                wait_until(lambda: server.health()["releases"] == 1, timeout=5, what="the release")
+                wait_until(lambda: server.health()["releases"] == 1, timeout=30, what="the release")
                 # A sign of life comes every second, and the memory stays free meanwhile.
                 assert [next(second), next(second)] == [": held", ": held"]
                 assert server.health()["loaded"] == []

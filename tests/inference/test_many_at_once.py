@@ -1,13 +1,16 @@
 """Several people at once: everybody gets their own answer, in turn, and nobody can take all."""
 
-import threading
-import time
+import json
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from threading import Semaphore
+from urllib.parse import urlsplit
 
 import httpx
 
 from tests.support.inference import ANCHOR, TEAPOT, InferenceServer
 from tests.support.waiting import wait_until
+from worker.inference.engine import MOST_RUNNING
 
 QUESTIONS = [
     "Hello.",
@@ -31,33 +34,33 @@ def test_eight_at_once_get_what_they_would_get_alone(server: InferenceServer) ->
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(server: InferenceServer) -> None:
-    """The plain model never ends by itself, so its answers are as long as they may be."""
-    ended: dict[str, float] = {}
-
-    def ask(name: str, most: int) -> None:
-        server.ask("Tell me.", model="plain", max_tokens=most)
-        ended[name] = time.monotonic()
-
-    server.ask("Warm up.", model="plain", max_tokens=1)
-    long_ones = [threading.Thread(target=ask, args=(f"long {i}", 200)) for i in range(3)]
-    for thread in long_ones:
-        thread.start()
-    wait_until(lambda: server.health()["answers"] == 3, timeout=20, what="three long answers")
-    ask("short", 5)
-    for thread in long_ones:
-        thread.join()
-    assert min(ended, key=lambda name: ended[name]) == "short"
+    server.ask("Warm up.", model="endless", max_tokens=1)
+    with server.long_answers(3):
+        assert server.health()["answers"] == 3
+        assert server.answer("Tell me.", model="endless", max_tokens=5)
+        assert server.health()["answers"] == 3, "the long ones are still being written"
 
 
 def test_fifty_at_once_are_answered_or_told_to_wait(server: InferenceServer) -> None:
+    sent = Semaphore(0)
+
+    def note(event: str, _: object) -> None:
+        if event == "http11.send_request_body.complete":
+            sent.release()
+
     def ask(number: int) -> httpx.Response:
         messages = [{"role": "user", "content": f"Question {number}."}]
         body = {"model": "plain", "messages": messages, "max_tokens": 40}
         with server.client() as client:
-            return client.post("/v1/chat/completions", json=body)
+            path, extensions = "/v1/chat/completions", {"trace": note}
+            return client.post(path, json=body, extensions=extensions)
 
     with ThreadPoolExecutor(50) as pool:
-        responses = list(pool.map(ask, range(50)))
+        # Were the first answered while the last are still being sent, nobody would have to wait.
+        with server.held_up():
+            asked = [pool.submit(ask, number) for number in range(50)]
+            assert all(sent.acquire(timeout=30) for _ in asked)
+        responses = [one.result() for one in asked]
     statuses = [response.status_code for response in responses]
     assert set(statuses) == {200, 429}
     assert statuses.count(200) >= 24
@@ -67,26 +70,27 @@ def test_fifty_at_once_are_answered_or_told_to_wait(server: InferenceServer) -> 
     assert server.health()["answers"] == 0
 
 
+def wait_for_places(server: InferenceServer, taken: int) -> None:
+    """Wait until so many places are taken; far shorter than an endless answer in their midst."""
+    wait_until(
+        lambda: server.health()["answers"] == taken, timeout=30, what=f"{taken} places to be taken"
+    )
+
+
 def test_who_leaves_frees_the_place_within_two_seconds(server: InferenceServer) -> None:
-    body = {
-        "model": "plain",
-        "messages": [{"role": "user", "content": "Go on."}],
-        "max_tokens": 128,
-    }
-    for stream in (True, False):
-        client = server.client()
-        request = client.build_request(
-            "POST", "/v1/chat/completions", json={**body, "stream": stream}
-        )
-        if stream:
-            response = client.send(request, stream=True)
-            next(response.iter_lines())
-            response.close()
-        else:
-            client.timeout = httpx.Timeout(0.05)
-            try:
-                client.send(request)
-            except httpx.ReadTimeout:
-                assert server.health()["answers"] <= 1
-        client.close()
-        wait_until(lambda: server.health()["answers"] == 0, timeout=2.0, what="a free place")
+    """A machine that has much else to do may take some times longer."""
+    server.ask("Warm up.", model="endless", max_tokens=1)
+    messages = [{"role": "user", "content": "Go on."}]
+    body = {"model": "endless", "messages": messages, "max_tokens": 2048, "temperature": 0}
+    path, streamed = "/v1/chat/completions", {**body, "stream": True}
+    with server.long_answers(MOST_RUNNING - 1), server.client() as client:
+        with client.stream("POST", path, json=streamed) as response:
+            # Kept, because a reader that is thrown away closes what it reads.
+            lines = response.iter_lines()
+            next(lines)
+            in_line = HTTPConnection(urlsplit(server.url).netloc)
+            in_line.request("POST", path, json.dumps(body), dict(client.headers))
+            wait_for_places(server, MOST_RUNNING + 1)
+            in_line.close()
+            wait_for_places(server, MOST_RUNNING)
+        wait_for_places(server, MOST_RUNNING - 1)

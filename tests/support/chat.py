@@ -1,8 +1,5 @@
 """A project with versions, whose pages talk to a really running chat server."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -33,15 +30,6 @@ class ChatWeb:
     @property
     def url(self) -> str:
         return f"/projects/{self.project.id}/chat"
-
-    @contextmanager
-    def engine_held_up(self) -> Iterator[None]:
-        """Let the chat server stand still for the length of a block, as on a busy machine."""
-        self.server.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.server.process.send_signal(signal.SIGCONT)
 
     def use_base_model(self, base_model_id: str) -> None:
         """Let the project have no version, and a base model of its own."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from app.base_models.files import fingerprint
 from app.storage.folders import Storage
+from tests.support.plain_http import NO_CERTIFICATES
 from tests.support.run_folders import recipe_for
 from tests.support.serving import free_port
 from tests.support.waiting import wait_until
@@ -119,7 +120,10 @@ class InferenceServer:
 
     def client(self, token: str = TOKEN) -> httpx.Client:
         return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=60
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+            verify=NO_CERTIFICATES,
         )
 
     def ask(self, question: str, model: str = "starter", **settings: object) -> JsonObject:
@@ -138,8 +142,31 @@ class InferenceServer:
         return str(self.ask(question, model, **settings)["choices"][0]["message"]["content"])
 
     def health(self) -> JsonObject:
-        body: JsonObject = httpx.get(f"{self.url}/health", timeout=10).json()
+        response = httpx.get(f"{self.url}/health", timeout=10, verify=NO_CERTIFICATES)
+        body: JsonObject = response.json()
         return body
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Let it stand still for the length of a block, as on a busy machine."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def long_answers(self, count: int) -> Iterator[None]:
+        """Ask for so many answers that none sees the end of; leave them when the block ends."""
+        messages = [{"role": "user", "content": "Go on."}]
+        body = {"model": "endless", "messages": messages, "max_tokens": 2048, "stream": True}
+        body["temperature"] = 0  # so that chance ends none of them
+        with ExitStack() as stack:
+            client = stack.enter_context(self.client())
+            for _ in range(count):
+                stack.enter_context(client.stream("POST", "/v1/chat/completions", json=body))
+            yield
+        wait_until(lambda: self.health()["answers"] == 0, timeout=30, what="free places")
 
     def memory_bytes(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
@@ -192,7 +219,7 @@ ANCHOR, TEAPOT = "a" * 16, "b" * 16
 
 @dataclass(frozen=True)
 class Home:
-    """A data folder and what lies in it: two base models and two versions of the first."""
+    """A data folder and what lies in it: three base models and two versions of the first."""
 
     storage: Storage
     starter: Path
@@ -205,6 +232,10 @@ def furnish(folder: Path) -> Home:
     storage = Storage(folder / "data")
     storage.prepare()
     starter = add_starter(storage, folder / "starter")
+    # Asked without chance, it goes on until it is told to end, and takes its time.
+    add_random_model(
+        storage, "endless", folder / "endless", hidden_size=256, layers=8, context=4096
+    )
     return Home(
         storage,
         starter,
