@@ -39,6 +39,15 @@ class Desk:
     def answer(self) -> str:
         return self.page.locator("[data-answer-text]").last.inner_text()
 
+    def begin(self, address: str) -> None:
+        """Ask for a long answer, and wait for its beginning."""
+        self.page.goto(f"{address}{self.chat.url}")
+        self.page.get_by_text("How they answer").click()
+        self.page.get_by_label("Longest answer").select_option("1024")
+        self.ask("Go on.")
+        self.page.wait_for_url("**/chat/*")
+        self.wait_for_text()
+
     def ask(self, question: str) -> None:
         self.page.get_by_label("Your question").fill(question)
         self.page.get_by_role("button", name="Ask", exact=True).click()
@@ -78,18 +87,13 @@ def address(desk: Desk) -> Iterator[str]:
 @pytest.fixture
 def talk(desk: Desk, address: str) -> Desk:
     """A conversation whose first answer is being written."""
-    desk.page.goto(f"{address}{desk.chat.url}")
-    desk.page.get_by_text("How they answer").click()
-    desk.page.get_by_label("Longest answer").select_option("1024")
-    desk.ask("Go on.")
-    desk.page.wait_for_url("**/chat/*")
-    desk.wait_for_text()
+    desk.begin(address)
     return desk
 
 
 def test_stop_keeps_the_text_and_the_place_to_type(talk: Desk) -> None:
     talk.page.get_by_role("button", name="Stop").click()
-    expect(talk.page.get_by_text("Stopped.")).to_be_visible(timeout=5_000)
+    expect(talk.page.get_by_text("Stopped.")).to_be_visible(timeout=30_000)
     assert talk.answer
     expect(talk.page.get_by_label("Your question")).to_be_focused()
 
@@ -135,10 +139,7 @@ def test_a_conversation_that_was_deleted_elsewhere_is_not_asked_for_ever(talk: D
 
 def test_a_lost_connection_is_said_and_the_page_is_right_again_by_itself(desk: Desk) -> None:
     with served(desk.chat.web.app, desk.port) as address:
-        desk.page.goto(f"{address}{desk.chat.url}")
-        desk.ask("Go on.")
-        desk.page.wait_for_url("**/chat/*")
-        desk.wait_for_text()
+        desk.begin(address)
     connection = desk.page.locator("[data-chat-connection]")
     expect(connection).to_contain_text("The connection is lost")
     with served(desk.chat.web.app, desk.port):
