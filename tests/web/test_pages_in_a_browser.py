@@ -27,6 +27,7 @@ from tests.support.chat import add_version_row
 from tests.support.runs import RECIPE_OF_NOTHING, get_run
 from tests.support.serving import free_port, served
 from tests.support.uploads import upload
+from tests.support.waiting import wait_until
 from tests.support.web import OWNER, TEAMMATE, VIEWER, Web, running_web
 
 pytestmark = pytest.mark.browser
@@ -137,15 +138,22 @@ def test_a_download_without_a_file_says_why(desk: Desk) -> None:
 class Held:
     """A question on its way to the server, held up until the test lets it go."""
 
+    page: Page
     routes: list[Route]
 
     def let_go(self) -> None:
+        wait_until(self._is_there, timeout=30, what="the question to be held up")
         self.routes.pop().continue_()
+
+    def _is_there(self) -> bool:
+        # The driver says what arrived only while it is asked for something.
+        self.page.wait_for_timeout(1)
+        return bool(self.routes)
 
 
 @pytest.fixture
 def held(desk: Desk) -> Held:
-    held = Held([])
+    held = Held(desk.page, [])
 
     def hold(route: Route) -> None:
         if route.request.method == "POST":
