@@ -149,7 +149,7 @@ async def _whole_answer(request: Request, stream: AnswerStream, answer: Answer) 
     pieces: list[str] = []
     while True:
         event_ = await stream.next_event()
-        if event_ is None and await request.is_disconnected():
+        if await request.is_disconnected():
             raise ClientDisconnect
         if isinstance(event_, TextPiece):
             pieces.append(event_.text)
