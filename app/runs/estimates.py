@@ -26,7 +26,7 @@ _SHOWN_ANSWER_TOKENS: Final = 100
 def bytes_per_token(vocabulary: int) -> float:
     """Roughly how many bytes of text a token stands for, with so many different tokens."""
     bits = math.log(max(2, vocabulary)) / math.log(_KNOWN_VOCABULARY)
-    return min(_MOST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN * bits**_VOCABULARY_EXPONENT)
+    return min(_MOST_BYTES_PER_TOKEN, _MOST_BYTES_PER_TOKEN * math.pow(bits, _VOCABULARY_EXPONENT))
 
 
 def tokens_of(text_bytes: float, examples: int, vocabulary: int) -> float:
