@@ -141,7 +141,12 @@ def test_asking_again_in_vain_takes_no_answer_from_the_memory(
             failed = ChatReply(turn_id=turn_id, side=side, attempt=2, status="failed")
             session.add(failed)
     plans: list[ReplyPlan] = []
-    monkeypatch.setattr(LiveReplies, "start", lambda _, asked: plans.extend(asked))
+
+    def hear(_: LiveReplies, asked: list[ReplyPlan]) -> list[LiveReply]:
+        plans.extend(asked)
+        return []
+
+    monkeypatch.setattr(LiveReplies, "expect", hear)
     send(client, f"{url}/turns", {"question": "And to Sweden?"})
     assert {plan.key.side for plan in plans} == set(first)
     for plan in plans:
