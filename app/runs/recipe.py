@@ -324,7 +324,9 @@ def fit_settings(
         * OBJECTIVES[objective].learning_rate_factor
         * rules.learning_rate(base_parameters),
         epochs=rules.passes(
-            train_count, _EFFORTS[preset], by_heart=OBJECTIVES[objective].is_known_by_heart
+            train_count,
+            _EFFORTS[preset],
+            by_rote=OBJECTIVES[objective].is_known_by_heart and rules.is_small(base_parameters),
         ),
         examples_per_update=rules.examples_per_update(train_count),
         max_tokens_per_example=min(room, 2048),

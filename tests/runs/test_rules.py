@@ -41,19 +41,21 @@ def test_the_updates_lie_near_the_target(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objective", "of_900", "of_9_800"),
+    ("objective", "parameters", "of_900", "of_9_800"),
     [
-        (Objective.ANSWERS, 6, 2),
-        (Objective.KINDS, 6, 2),
-        (Objective.TEXTS, 3, 2),
-        (Objective.DPO, 3, 2),
+        (Objective.ANSWERS, STARTER, 6, 2),
+        (Objective.KINDS, STARTER, 6, 2),
+        (Objective.TEXTS, STARTER, 3, 2),
+        (Objective.DPO, STARTER, 3, 2),
+        (Objective.ANSWERS, 135_000_000, 3, 2),
+        (Objective.ANSWERS, 0, 3, 2),
     ],
 )
-def test_what_is_to_be_known_is_gone_through_more_often_while_it_is_little(
-    objective: Objective, of_900: int, of_9_800: int
+def test_a_small_model_goes_more_often_over_what_it_is_to_know_while_that_is_little(
+    objective: Objective, parameters: int, of_900: int, of_9_800: int
 ) -> None:
     for count, passes in ((900, of_900), (9_800, of_9_800)):
-        chosen = fit_settings(Preset.BALANCED, count, STARTER, 1024, objective=objective)
+        chosen = fit_settings(Preset.BALANCED, count, parameters, 1024, objective=objective)
         assert chosen.epochs == passes
 
 
