@@ -22,7 +22,7 @@ from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION
 from app.runs.repository import is_any_unfinished
 from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
-from app.workers.device import FEW_BITS_KEY, DeviceFacts, DeviceKind
+from app.workers.device import FEW_BITS_KEY, FEW_BITS_LIBRARIES, DeviceFacts, DeviceKind
 from worker.device_trial import few_bits
 from worker.devices import describe, environment_for, host_name, measurements_file
 
@@ -92,18 +92,12 @@ def is_current(storage: Storage) -> bool:
     is_measured = facts.kind is not DeviceKind.CPU or _is_good(
         facts, MEASURED_KEY, TRIAL_VERSION, _COMPARED
     )
-    return is_measured and _is_good(facts, FEW_BITS_KEY, few_bits.VERSION, few_bits.LIBRARIES)
+    return is_measured and _is_good(facts, FEW_BITS_KEY, few_bits.VERSION, FEW_BITS_LIBRARIES)
 
 
 def _is_good(facts: DeviceFacts, key: str, version: int, compared: Iterable[str]) -> bool:
     """Say whether a part of what was measured is of our kind and of today's libraries."""
-    noted = facts.measured.get(key)
-    if not isinstance(noted, dict) or noted.get("version") != version:
-        return False
-    libraries = noted.get("libraries")
-    return isinstance(libraries, dict) and all(
-        libraries.get(name) == facts.libraries.get(name) for name in compared
-    )
+    return facts.measured_now(key, compared).get("version") == version
 
 
 def running_trial(storage: Storage) -> int | None:

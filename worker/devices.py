@@ -31,8 +31,16 @@ _CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
 def describe(storage: Storage) -> DeviceFacts:
-    """Return what this worker announces, with what trials have measured by now."""
-    return _unchanging().model_copy(update={"measured": _measured(measurements_file(storage))})
+    """Return what this worker announces, with what is installed and was measured by now.
+
+    Trainings are processes of their own: they meet the libraries that are there when they begin.
+    """
+    return _unchanging().model_copy(
+        update={
+            "libraries": library_versions(_LIBRARIES),
+            "measured": _measured(measurements_file(storage)),
+        }
+    )
 
 
 def environment_for(one: OneDevice) -> dict[str, str]:
@@ -84,7 +92,6 @@ def _unchanging() -> DeviceFacts:
         memory_bytes=min(sizes, default=None),
         ram_bytes=total_ram_bytes(),
         cores=_cores(),
-        libraries=library_versions(_LIBRARIES),
     )
 
 

@@ -5,6 +5,7 @@ program lists, what the kernel says, which libraries are installed. The planner 
 column `workers.device`; so does the claim of a run, which names what its worker serves.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -12,6 +13,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 FEW_BITS_KEY: Final = "few_bits"
+FEW_BITS_LIBRARIES: Final = ("torch", "bitsandbytes")
+"""With which a base model is held in few bits; what was tried says nothing of other versions."""
 NOT_TRIED_YET: Final = (
     "Whether this machine can is not known yet; it is tried when nothing else goes on."
 )
@@ -78,9 +81,22 @@ class DeviceFacts(BaseModel):
         """
         return str(self._tried_forms().get(form, NOT_TRIED_YET))
 
+    def measured_now(self, key: str, compared: Iterable[str]) -> dict[str, Any]:
+        """Return a part of what was measured; empty if a library has another version since.
+
+        Args:
+            key: of the part.
+            compared: the libraries whose versions count for it.
+        """
+        noted = self.measured.get(key)
+        then = noted.get("libraries") if isinstance(noted, dict) else None
+        if not isinstance(noted, dict) or not isinstance(then, dict):
+            return {}
+        is_of_today = all(then.get(name) == self.libraries.get(name) for name in compared)
+        return noted if is_of_today else {}
+
     def _tried_forms(self) -> dict[str, Any]:
-        tried = self.measured.get(FEW_BITS_KEY)
-        obstacles = tried.get("obstacles") if isinstance(tried, dict) else None
+        obstacles = self.measured_now(FEW_BITS_KEY, FEW_BITS_LIBRARIES).get("obstacles")
         return obstacles if isinstance(obstacles, dict) else {}
 
 

@@ -37,7 +37,8 @@ def cards(count: int = 1, memory_bytes: int = 24 * GIGABYTE) -> DeviceFacts:
 
 def with_few_bits(facts: DeviceFacts, *, four_bit: str = "", eight_bit: str = "") -> DeviceFacts:
     """The same machine once it was tried; with a sentence for each form that it cannot have."""
-    tried = {"obstacles": {"4bit": four_bit, "8bit": eight_bit}}
+    obstacles = {"4bit": four_bit, "8bit": eight_bit}
+    tried = {"libraries": facts.libraries, "obstacles": obstacles}
     return facts.model_copy(update={"measured": {FEW_BITS_KEY: tried}})
 
 

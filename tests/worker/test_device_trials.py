@@ -14,9 +14,9 @@ from app.database.session import transaction
 from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION, DeviceConstants
 from app.runs.methods import Quantization
 from app.storage.folders import Storage
-from app.workers.device import FEW_BITS_KEY, DeviceKind
+from app.workers.device import FEW_BITS_KEY, NOT_TRIED_YET, DeviceKind
 from tests.support.waiting import wait_until
-from worker import device_trials
+from worker import device_trials, devices
 from worker.device_trial import few_bits
 from worker.device_trial.speed import solve
 from worker.device_trials import DeviceTrials, end_trial, is_current, running_trial
@@ -55,6 +55,8 @@ def test_a_measurement_counts_until_a_library_changes(storage: Storage) -> None:
     assert facts.each()[0].few_bits == ("4bit",)
     note(constants, tried | {"libraries": {"torch": "1.0"}})
     assert not is_current(storage)
+    assert describe(storage).each()[0].few_bits == (), "it was tried with another library"
+    assert describe(storage).obstacle_to("4bit") == NOT_TRIED_YET
     used = DeviceConstants.of(describe(storage))
     assert (used.process_bytes, used.is_measured) == (123e6, True)
     older = constants.model_copy(update={"libraries": {"torch": "1.0"}})
@@ -62,6 +64,21 @@ def test_a_measurement_counts_until_a_library_changes(storage: Storage) -> None:
     assert not is_current(storage)
     file.write_text(json.dumps({MEASURED_KEY: {"version": TRIAL_VERSION}, FEW_BITS_KEY: tried}))
     assert not is_current(storage)
+
+
+@pytest.mark.one_database
+def test_a_library_that_goes_while_the_worker_lives_takes_its_forms_along(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = describe(storage).libraries
+    assert "bitsandbytes" in there
+    tried = {"version": few_bits.VERSION, "libraries": there, "obstacles": {"4bit": ""}}
+    measurements_file(storage).write_text(json.dumps({FEW_BITS_KEY: tried}))
+    assert describe(storage).each()[0].few_bits == ("4bit",)
+    monkeypatch.setattr(devices, "version", there.get)
+    there.pop("bitsandbytes")
+    assert "bitsandbytes" not in describe(storage).libraries
+    assert describe(storage).each()[0].few_bits == ()
 
 
 @pytest.mark.one_database

@@ -17,11 +17,11 @@ from typing import Any, Final
 from app.processes import child_environment
 from app.runs.methods import Quantization
 from app.settings import REPOSITORY_ROOT
+from app.workers.device import FEW_BITS_LIBRARIES
 from worker.devices import library_versions
 from worker.few_bits import choose_library
 
 FORMS: Final = (Quantization.EIGHT_BIT, Quantization.FOUR_BIT)
-LIBRARIES: Final = ("torch", "bitsandbytes")
 VERSION: Final = 1
 _MODULE: Final = "worker.device_trial.few_bits"
 _MOST_SECONDS: Final = 120.0
@@ -33,7 +33,7 @@ _TOLERANCE: Final = {Quantization.EIGHT_BIT: 0.05, Quantization.FOUR_BIT: 0.2}
 
 def facts(runs_folder: Path) -> dict[str, Any]:
     """Try in another process, and return what a worker announces under FEW_BITS_KEY."""
-    found = library_versions(LIBRARIES)
+    found = library_versions(FEW_BITS_LIBRARIES)
     return {"version": VERSION, "libraries": found, "obstacles": _obstacles(runs_folder)}
 
 
