@@ -1,8 +1,9 @@
 """See to it that this machine has been measured for the planner, and never in a run's way.
 
-The trial is a process of its own at the lowest priority. It begins when nothing waits or runs, and
-whoever begins a run ends it; another one is tried later. Its answer lies in the file that this
-worker's announcements are read from, and stays good until a library changes.
+The trial is a process of its own at the lowest priority. It begins when nothing runs and nothing
+waits that this machine could begin, and whoever begins a run ends it; another one is tried later.
+Its answer lies in the file that this worker's announcements are read from, and stays good until a
+library changes.
 """
 
 import logging
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.processes import child_environment, dying_with_parent, end_group
 from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION
-from app.runs.repository import is_any_unfinished
+from app.runs.queue.claiming import is_any_for
 from app.settings import REPOSITORY_ROOT
 from app.storage.folders import Storage
 from app.workers.device import FEW_BITS_KEY, FEW_BITS_LIBRARIES, DeviceFacts, DeviceKind
@@ -56,7 +57,8 @@ class DeviceTrials:
     def _is_due(self, session: Session) -> bool:
         return (
             not is_current(self._storage)
-            and not is_any_unfinished(session)
+            # What this machine cannot begin may wait for the very answer of the trial.
+            and not is_any_for(session, describe(self._storage).each())
             and running_trial(self._storage) is None
         )
 

@@ -98,12 +98,6 @@ def lock_expired(session: Session, run_id: str) -> Run | None:
     )
 
 
-def is_any_unfinished(session: Session) -> bool:
-    """Say whether a run waits or is worked on."""
-    query = select(Run.id).where(Run.status.in_((*ACTIVE, RunStatus.QUEUED))).limit(1)
-    return session.scalar(query) is not None
-
-
 @dataclass(frozen=True)
 class Lengths:
     """How much text a project's examples are, in bytes.

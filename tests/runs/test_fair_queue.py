@@ -18,7 +18,7 @@ from app.runs.errors import NotWaitingError, UnusableLimitError
 from app.runs.holding import HeldRun, claim_next_run
 from app.runs.methods import Quantization
 from app.runs.queue import administration, repository
-from app.runs.queue.claiming import line_up, people_now, places_in_queue
+from app.runs.queue.claiming import is_any_for, line_up, people_now, places_in_queue
 from app.runs.queue.limits import WEEK_SECONDS, Limit
 from app.runs.queue.needs import Needs, needs_of
 from app.runs.queue.tables import DeviceUse
@@ -234,6 +234,17 @@ class TestDevices:
         assert get_run(queue.engine, needy).device == device.as_json()
         assert queue.claim(device) is None
 
+    def test_a_machine_has_nothing_to_do_for_what_it_cannot_train(self, queue: Queue) -> None:
+        cannot, can = ONE_CPU.each(), with_few_bits(ONE_CPU).each()
+        queue.ask("ann", needs_bits=Quantization.FOUR_BIT)
+        with transaction(queue.engine, read_only=True) as session:
+            assert not is_any_for(session, cannot)
+            assert is_any_for(session, can)
+            assert is_any_for(session, [*cannot, *can])
+        assert queue.claim(*can) is not None
+        with transaction(queue.engine, read_only=True) as session:
+            assert is_any_for(session, cannot), "what runs elsewhere may run on the same processor"
+
     def test_a_run_that_no_device_there_can_train_says_so(self, queue: Queue) -> None:
         (needy,) = queue.ask("ann", needs_kind=DeviceKind.CUDA)
         (other,) = queue.ask("bob")
@@ -298,6 +309,8 @@ class TestLimits:
         # Half an hour too much was used, and what was used first began one and a half hours ago.
         assert place.hold_seconds == pytest.approx(WEEK_SECONDS - 1.5 * 3600 + 1800, abs=60)
         assert place.seconds_until_start == pytest.approx(place.hold_seconds, abs=1)
+        with transaction(queue.engine) as session:
+            assert not is_any_for(session, ONE_CPU.each()), "nobody may begin it for days"
         with transaction(queue.engine) as session:
             for use in session.query(DeviceUse):
                 use.began_at -= WEEK_SECONDS

@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 from app.database.session import transaction
 from app.runs.device_constants import MEASURED_KEY, TRIAL_VERSION, DeviceConstants
 from app.runs.methods import Quantization
+from app.runs.repository import lock
 from app.storage.folders import Storage
 from app.workers.device import FEW_BITS_KEY, NOT_TRIED_YET, DeviceKind
+from tests.support.runs import queue_run
 from tests.support.waiting import wait_until
 from worker import device_trials, devices
 from worker.device_trial import few_bits
@@ -143,6 +145,25 @@ def test_a_run_that_begins_ends_the_trial(engine: Engine, storage: Storage) -> N
         trials.look(session)
         trials.look(session)
     assert running_trial(storage) is None, "another one is tried later, not at once"
+
+
+@pytest.mark.one_database
+def test_only_a_run_that_this_machine_could_begin_keeps_it_from_being_measured(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    run_id = queue_run(engine, storage, project_id)
+    trials = DeviceTrials(storage, not_before=0.0)
+    with transaction(engine, read_only=True) as session:
+        trials.look(session)
+    assert running_trial(storage) is None
+    with transaction(engine) as session:
+        run = lock(session, run_id)
+        assert run is not None
+        run.needs_bits = Quantization.FOUR_BIT
+    with transaction(engine, read_only=True) as session:
+        trials.look(session)
+    wait_until(lambda: running_trial(storage) is not None, timeout=20, what="the trial to begin")
+    end_trial(storage)
 
 
 @pytest.mark.one_database

@@ -1,6 +1,6 @@
 """Joining the queue, being claimed from it, and leaving it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,23 @@ def claim_next(
     repository.begin_use(session, run_id, person_id)
     fence, attempts, recipe, finish_requested_at, event_count = tuple(row)
     return Claim(run_id, fence, attempts, recipe, finish_requested_at is not None, event_count)
+
+
+def is_any_for(session: Session, devices: Sequence[OneDevice]) -> bool:
+    """Say whether a run is worked on anywhere, or waits that one of the devices may begin.
+
+    Unlike a claim it only looks, and keeps nobody from what it finds.
+    """
+    serving = [Serves.by(device) for device in devices]
+    holds = people_now(session).holds
+    return any(
+        entry.is_active
+        or (
+            entry.person_id not in holds
+            and any(serves.can_train(entry.needs) for serves in serving)
+        )
+        for entry in repository.entries(session)
+    )
 
 
 def use_further(session: Session, run: Run, count: int) -> None:
