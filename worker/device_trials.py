@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 TRIAL_MODULE: Final = "worker.device_trial.main"
 _NOT_BEFORE_SECONDS: Final = 30.0
 _MOST_SECONDS: Final = 300.0
-_MOST_TRIES: Final = 3
+_LONGEST_PAUSE_SECONDS: Final = 3600.0
 _COMPARED: Final = ("torch", "transformers", "peft")
 
 
@@ -42,7 +42,7 @@ class DeviceTrials:
     def __init__(self, storage: Storage, not_before: float = _NOT_BEFORE_SECONDS) -> None:
         self._storage = storage
         self._ready_at = time.monotonic() + not_before
-        self._tries = 0
+        self._pause = _NOT_BEFORE_SECONDS
         self._child: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
 
@@ -51,7 +51,7 @@ class DeviceTrials:
         now = time.monotonic()
         if self._child is not None:
             self._look_after(self._child, now)
-        elif now >= self._ready_at and self._tries < _MOST_TRIES and self._is_due(session):
+        elif now >= self._ready_at and self._is_due(session):
             self._begin(now)
 
     def _is_due(self, session: Session) -> bool:
@@ -63,7 +63,6 @@ class DeviceTrials:
         )
 
     def _begin(self, now: float) -> None:
-        self._tries += 1
         self._started_at = now
         logger.info("This machine is measured for the planner.")
         command = [sys.executable, "-m", TRIAL_MODULE, str(measurements_file(self._storage))]
@@ -84,7 +83,9 @@ class DeviceTrials:
             return
         end_group(child)
         _pid_file(self._storage).unlink(missing_ok=True)
-        self._child, self._ready_at = None, now + _NOT_BEFORE_SECONDS
+        # What came to nothing is tried again: more and more seldom, because it may never succeed.
+        self._child, self._ready_at = None, now + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
 
 
 def is_current(storage: Storage) -> bool:

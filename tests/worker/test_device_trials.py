@@ -3,7 +3,9 @@
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from tests.support.runs import queue_run
 from tests.support.waiting import wait_until
 from worker import device_trials, devices
 from worker.device_trial import few_bits
+from worker.device_trial.main import note_few_bits
 from worker.device_trial.speed import solve
 from worker.device_trials import DeviceTrials, end_trial, is_current, running_trial
 from worker.devices import describe, measurements_file
@@ -124,11 +127,51 @@ def test_trying_that_ends_its_process_is_an_obstacle_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(few_bits, "_MODULE", "tests.support.no_such_program")
-    obstacles = few_bits.facts(tmp_path)["obstacles"]
+    tried = few_bits.facts(tmp_path)
+    assert tried is not None
+    obstacles = tried["obstacles"]
     assert set(obstacles) == {"4bit", "8bit"}
     assert all(
         "does not work on this machine: it ended with 1" in why for why in obstacles.values()
     )
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("ending", ["exec /bin/sleep 60", "kill -KILL $$"])
+def test_trying_that_is_ended_from_outside_says_nothing_of_the_machine(
+    ending: str, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{ending}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(few_bits, "_MOST_SECONDS", 0.2 if "sleep" in ending else 60.0)
+    note_few_bits(measurements_file(storage))
+    assert describe(storage).obstacle_to("4bit") == NOT_TRIED_YET
+    assert not is_current(storage)
+
+
+@pytest.mark.one_database
+def test_a_trial_that_came_to_nothing_is_tried_again_ever_more_seldom(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    begun: list[float] = []
+
+    def begin(*_: object, **__: object) -> SimpleNamespace:
+        begun.append(clock.now)
+        return SimpleNamespace(pid=0, poll=lambda: 0)
+
+    monkeypatch.setattr(device_trials, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(device_trials, "subprocess", SimpleNamespace(Popen=begin, DEVNULL=-3))
+    monkeypatch.setattr(device_trials, "end_group", lambda _: None)
+    trials = DeviceTrials(storage, not_before=0.0)
+    for clock.now in range(0, 24_000, 600):
+        with transaction(engine, read_only=True) as session:
+            trials.look(session)
+    pauses = [later - earlier for earlier, later in pairwise(begun)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (1200, 4200)
 
 
 @pytest.mark.one_database

@@ -9,6 +9,7 @@ Args:
 """
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from worker.devices import library_versions
 from worker.few_bits import choose_library
 
 FORMS: Final = (Quantization.EIGHT_BIT, Quantization.FOUR_BIT)
-VERSION: Final = 1
+VERSION: Final = 2
 _MODULE: Final = "worker.device_trial.few_bits"
 _MOST_SECONDS: Final = 120.0
 _NOT_INSTALLED: Final = "The program for it (bitsandbytes) is not installed on this machine."
@@ -31,13 +32,13 @@ _FAULTY: Final = "The program for it (bitsandbytes) does not work on this machin
 _TOLERANCE: Final = {Quantization.EIGHT_BIT: 0.05, Quantization.FOUR_BIT: 0.2}
 
 
-def facts(runs_folder: Path) -> dict[str, Any]:
-    """Try in another process, and return what a worker announces under FEW_BITS_KEY."""
+def facts(runs_folder: Path) -> dict[str, Any] | None:
+    """Try in another process, and return what a worker announces under FEW_BITS_KEY.
+
+    None if the trial came to nothing: a machine that is busy or short of memory lets it take too
+    long, or ends it. That says nothing of what the machine can do once it has the time.
+    """
     found = library_versions(FEW_BITS_LIBRARIES)
-    return {"version": VERSION, "libraries": found, "obstacles": _obstacles(runs_folder)}
-
-
-def _obstacles(runs_folder: Path) -> dict[str, str]:
     try:
         answer = subprocess.run(
             [sys.executable, "-m", _MODULE, str(runs_folder)],
@@ -45,11 +46,21 @@ def _obstacles(runs_folder: Path) -> dict[str, str]:
             timeout=_MOST_SECONDS,
             env=child_environment(),
             cwd=REPOSITORY_ROOT,
-            check=True,
+            check=False,
         )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if answer.returncode == -signal.SIGKILL:
+        return None
+    return {"version": VERSION, "libraries": found, "obstacles": _obstacles(answer)}
+
+
+def _obstacles(answer: "subprocess.CompletedProcess[bytes]") -> dict[str, str]:
+    try:
+        answer.check_returncode()
         said = json.loads(answer.stdout)
         return {form.value: str(said[form.value]) for form in FORMS}
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+    except (subprocess.CalledProcessError, ValueError, KeyError, TypeError) as error:
         return dict.fromkeys((form.value for form in FORMS), f"{_FAULTY}: {_in_short(error)}.")
 
 

@@ -69,13 +69,20 @@ def main() -> None:
     share_the_processor()
     forget_old_shapes()
     keep_memory()
-    _note(file, FEW_BITS_KEY, few_bits.facts(file.parent))
+    note_few_bits(file)
     if _trains_on_a_card():
         # The products below run on the processor; the planner's guesses for cards are nearer.
         return
     choose_library(Quantization.NONE)
     constants = measure(_weight_bytes(file.parent))
     _note(file, MEASURED_KEY, constants.model_dump(mode="json"))
+
+
+def note_few_bits(file: Path) -> None:
+    """Write down in how few bits a base model can be held here, if that was found out."""
+    tried = few_bits.facts(file.parent)
+    if tried is not None:
+        _note(file, FEW_BITS_KEY, tried)
 
 
 def _note(file: Path, key: str, value: dict[str, Any]) -> None:
