@@ -22,7 +22,7 @@ class MemoryNotes:
     Attributes:
         rung: where the next attempt begins; 0 is all that the recipe allows.
         lowest: the last rung there is; None until a training process has counted them.
-        kills: how often the kernel ended the training for want of memory.
+        kills: how often an attempt ended for want of memory, whoever ended it.
         four_bits_left: whether, below the last rung, the base model may still be held in 4 bits.
         in_four_bits: whether the next attempt does so, though the recipe says more.
     """
@@ -61,10 +61,10 @@ class MemoryNotes:
     def taking_four_bits(self) -> Self:
         return replace(self, four_bits_left=False, in_four_bits=True)
 
-    def after_kill(self) -> Self | None:
+    def after_shortage(self) -> Self | None:
         """Return where the next attempt begins; None if there is nothing below.
 
-        Each attempt loads the model anew, so a second kill in a row goes down twice as far.
+        Each attempt loads the model anew, so a second shortage in a row goes down twice as far.
         Before the rungs are counted the model is loaded, which only fewer bits make smaller.
         """
         if self.lowest is None or self.rung >= self.lowest:

@@ -255,7 +255,7 @@ class RunSupervisor:
         short, and each attempt begins below the last.
         """
         notes = MemoryNotes.read(self._folder)
-        lower = notes.after_kill()
+        lower = notes.after_shortage()
         if lower is None:
             self._fail(_ended_by_the_kernel(exit_code))
             return

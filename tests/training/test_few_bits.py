@@ -241,11 +241,11 @@ class TestTheLastResort:
     def test_the_kernel_s_kill_goes_there_too(self, tiny_model: Path, tmp_path: Path) -> None:
         folder = self.folder(tmp_path / "run", tiny_model)
         self.allow(folder)
-        while_loading = MemoryNotes.read(folder).after_kill()
+        while_loading = MemoryNotes.read(folder).after_shortage()
         assert while_loading is not None
         assert while_loading.in_four_bits
-        assert while_loading.after_kill() is None
-        at_the_lowest = replace(MemoryNotes.read(folder), rung=3, lowest=3).after_kill()
+        assert while_loading.after_shortage() is None
+        at_the_lowest = replace(MemoryNotes.read(folder), rung=3, lowest=3).after_shortage()
         assert at_the_lowest is not None
         assert at_the_lowest.in_four_bits
 

@@ -1,5 +1,6 @@
 """Memory that runs short: the run goes down the ladder, rung by rung, and learns the same."""
 
+import errno
 import json
 import resource
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.support.run_folders import make_run_folder, recipe_for, start_child, 
 from tests.support.tiny_models import KINDS, make_tiny_model
 from tests.support.training_events import RecordedEvents, prepared_run, train_here
 from worker.memory_notes import MemoryNotes
+from worker.training import loop
 from worker.training.answers import CUT_OFF
 from worker.training.batches import MicroBatch
 from worker.training.failures import TrainingFailureError, describe
@@ -195,14 +197,92 @@ def test_only_rows_shorter_than_the_longest_are_proposed(
     assert ("could not be tried" in failure.next_step) == bool(untried)
 
 
+def test_a_divided_team_tries_the_smallest_form_at_its_next_attempt(tmp_path: Path) -> None:
+    """Halving by halving, its few attempts would be over long before."""
+    for permanent in (False, True):
+        budget = MemoryBudget(
+            *(4096, 100, RunState(), torch.device("cpu"), _Silent(), tmp_path),
+            team=_Divided(),
+            ways=Ways(recompute=lambda: None, probe=None, longest_row=100),
+        )
+        with pytest.raises(TrainingFailureError) as caught:
+            budget.within(out_of_memory)
+        assert caught.value.permanent == permanent
+    assert budget.recomputes
+
+
 class _Silent:
     def memory(self, note: str) -> None: ...
 
 
-def test_no_room_to_load_the_base_model_is_not_blamed_on_the_examples() -> None:
-    failure = describe(torch.OutOfMemoryError("CUDA out of memory."))
-    assert failure.next_step == "Choose a smaller base model."
-    assert failure.permanent
+def test_no_room_to_load_the_base_model_is_not_blamed_on_the_examples(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(4))
+    monkeypatch.setattr("worker.training.loop.load_learner", out_of_memory)
+    with pytest.raises(TrainingFailureError) as caught:
+        train_here(folder)
+    assert caught.value.next_step == "Choose a smaller base model."
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize("where", ["resume.unpack", "CheckpointFolder.save", "save_adapter"])
+def test_memory_that_runs_short_beside_the_ladder_leaves_less_to_the_next_attempt(
+    where: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(
+        tmp_path / "run", recipe_for(tiny_model, tokens_per_micro_batch=512), sums(8)
+    )
+    begun, _ = prepared_run(folder)
+    begun._update([0, 1, 2, 3])  # noqa: SLF001 (so that there is something to go on from)
+    begun.save_checkpoint()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"worker.training.loop.{where}", out_of_memory)
+        with pytest.raises(TrainingFailureError) as caught:
+            train_here(folder, fence=2)
+    failure = caught.value
+    assert (failure.code, failure.permanent) == ("out_of_memory", False)
+    assert failure.reason == "The machine's memory ran out."
+    assert "CUDA out of memory" in failure.details
+    assert MemoryNotes.read(folder).rung == 1
+    events = train_here(folder, fence=3)
+    assert events.only("plan")["resumed_from_step"] >= 1
+    assert [event["note"] for event in events.of("memory")] == [LESS_AT_ONCE]
+    assert events.only("result")["steps"] == events.only("plan")["total_steps"]
+
+
+def test_memory_that_runs_short_beside_the_ladder_on_its_lowest_rung_ends_the_run(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(8))
+    MemoryNotes(rung=99).write(folder)
+    monkeypatch.setattr("worker.training.loop.CheckpointFolder.save", out_of_memory)
+    with pytest.raises(TrainingFailureError) as caught:
+        train_here(folder)
+    assert caught.value.permanent
+    assert "everything done that saves memory" in caught.value.reason
+
+
+@pytest.mark.parametrize("where", ["CheckpointFolder.save", "save_adapter"])
+def test_what_was_learned_is_saved_once_memory_was_given_back(
+    where: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model, epochs=1), sums(8))
+    owner: Any = loop.CheckpointFolder if where == "CheckpointFolder.save" else loop
+    real, calls = getattr(owner, where.rpartition(".")[2]), iter([out_of_memory])
+
+    def save(*arguments: object) -> object:
+        return next(calls, real)(*arguments)
+
+    monkeypatch.setattr(f"worker.training.loop.{where}", save)
+    assert train_here(folder).only("result")["steps"] == 2
+    assert MemoryNotes.read(folder).rung == 0
+
+
+def test_a_fault_of_memory_outside_of_the_training_is_not_for_good() -> None:
+    failure = describe(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert (failure.code, failure.permanent) == ("out_of_memory", False)
+    assert "try again" in failure.next_step
 
 
 def test_memory_is_looked_at_before_the_kernel_ends_the_process(

@@ -269,6 +269,18 @@ def memory_in_pieces(details: str) -> TrainingFailureError:
     )
 
 
+def memory_ran_out(details: str) -> TrainingFailureError:
+    """Memory ran short where nothing can begin anew; another attempt may find more of it."""
+    return TrainingFailureError(
+        "out_of_memory",
+        "The machine's memory ran out.",
+        "Wait until less is going on on that machine, then try again. If it happens again, choose "
+        "a smaller base model.",
+        details=details,
+        permanent=False,
+    )
+
+
 def cannot_be_divided(name: str) -> TrainingFailureError:
     return TrainingFailureError(
         "cannot_be_divided",
@@ -305,15 +317,20 @@ def _refused_write(error: BaseException) -> int | None:
     return None
 
 
+def details_of(error: BaseException) -> str:
+    """Return where an error came from, for the person who runs Tailor."""
+    return "".join(traceback.format_exception(error))[-_DETAILS_LENGTH:]
+
+
 def describe(error: BaseException) -> TrainingFailureError:
     """Turn whatever ended the run into a failure that can be shown and stored."""
     if isinstance(error, TrainingFailureError):
         return error
-    details = "".join(traceback.format_exception(error))[-_DETAILS_LENGTH:]
+    details = details_of(error)
     if number := _refused_write(error):
         return write_refused(number, details)
     if is_out_of_memory(error):
-        return out_of_memory(details)
+        return memory_ran_out(details)
     return TrainingFailureError(
         "unexpected",
         "The training ended because of a fault that Tailor did not foresee.",

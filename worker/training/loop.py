@@ -17,7 +17,7 @@ from worker.methods.learner import Learner
 from worker.training import failures, random_state, resume, sanity
 from worker.training.batches import plan_epoch
 from worker.training.chat_templates import ChatFormat
-from worker.training.checkpoints import Checkpoint, CheckpointFolder
+from worker.training.checkpoints import Checkpoint, CheckpointFolder, Published
 from worker.training.ending import early_end
 from worker.training.evaluate import Evaluator
 from worker.training.events import EventSink
@@ -25,7 +25,13 @@ from worker.training.examples import check_data, data_file, read_examples
 from worker.training.gradients import add_up_gradients
 from worker.training.learner import load_learner
 from worker.training.lora_layers import speed_up
-from worker.training.memory import MemoryBudget, Ways, falling_to_four_bits
+from worker.training.memory import (
+    MemoryBudget,
+    Ways,
+    falling_to_four_bits,
+    less_the_next_time,
+    twice_if_short,
+)
 from worker.training.model import (
     base_sha256,
     check_base_model,
@@ -40,7 +46,7 @@ from worker.training.questions import sample_questions
 from worker.training.recall import Recall, Recaller
 from worker.training.recompute import trial, way_to_recompute
 from worker.training.reports import Reports
-from worker.training.result import save_adapter
+from worker.training.result import SavedAdapter, save_adapter
 from worker.training.start import wear_start
 from worker.training.stopping import StopFlag, StoppedError
 from worker.training.team.members import Members
@@ -192,12 +198,16 @@ class TrainingRun:
         state = self.state
         if self.saved == (state.step, state.evaluated_step):
             return
+        published = twice_if_short(self._publish_checkpoint)
+        self.saved = (state.step, state.evaluated_step)
+        self.reports.checkpoint(state.step, published, is_best=state.best_step == state.step)
+
+    def _publish_checkpoint(self) -> Published:
+        state = self.state
         tensors, plain = resume.pack(
             state, self.numbers, self.learner, self.optimizer, self.reports
         )
-        published = self.checkpoints.save(state.step, tensors, plain, state.best_step)
-        self.saved = (state.step, state.evaluated_step)
-        self.reports.checkpoint(state.step, published, is_best=state.best_step == state.step)
+        return self.checkpoints.save(state.step, tensors, plain, state.best_step)
 
     def cleanup(self) -> None:
         """Keep the best weights, prove that the base is untouched, and hand the adapter over."""
@@ -214,9 +224,12 @@ class TrainingRun:
         """Write the adapter, and say what came of the run."""
         state, device = self.state, self.numbers.device
         self.reports.phase("saving", "Saving what was learned")
-        saved = save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
+        saved = twice_if_short(self._save_adapter)
         ending, kinds = self._early_end() or Ending.PLANNED, self.objective.kinds
         self.reports.result(saved, self.tables, self.plan, state, device, kinds, ending, recall)
+
+    def _save_adapter(self) -> SavedAdapter:
+        return save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
 
     # The parts of the steps above, in the order in which they are needed.
 
@@ -394,10 +407,11 @@ def run_training(
         StoppedError: if it was asked to stop; what is done is saved.
     """
     run = TrainingRun(run_folder, fence, events, stop, members)
-    run.setup()
-    try:
-        run.train()
-    except StoppedError:
-        run.save_checkpoint()
-        raise
-    run.cleanup()
+    with less_the_next_time(run_folder):
+        run.setup()
+        try:
+            run.train()
+        except StoppedError:
+            run.save_checkpoint()
+            raise
+        run.cleanup()

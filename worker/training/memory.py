@@ -222,8 +222,9 @@ class MemoryBudget:
             half = self._longest_row // 2
             untried = half if half >= _SHORTEST_ROW else 0
             return failures.out_of_memory(details, untried_tokens=untried)
-        rung = self._state.memory_rung + 1
-        replace(MemoryNotes.read(self._folder), rung=rung, lowest=self._lowest).write(self._folder)
+        # At once to the lowest: each attempt loads a large model anew, and only a few are made.
+        notes = MemoryNotes.read(self._folder)
+        replace(notes, rung=self._lowest, lowest=self._lowest).write(self._folder)
         return failures.memory_in_pieces(details)
 
     def _write_notes(self, notes: MemoryNotes) -> None:
@@ -293,6 +294,40 @@ def falling_to_four_bits(run_folder: Path) -> Iterator[None]:
         if failures.is_out_of_memory(error) and take_four_bits(run_folder):
             raise failures.four_bits_next(str(error)) from error
         raise
+
+
+@contextmanager
+def less_the_next_time(run_folder: Path) -> Iterator[None]:
+    """Let the next attempt begin with less, if memory runs short where no work can begin anew.
+
+    That is beside the ladder: while a checkpoint is read or written, say.
+
+    Raises:
+        TrainingFailureError: in place of the error; for good only if there is nothing below.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, MemoryError) as error:
+        if not failures.is_out_of_memory(error):
+            raise
+        details = failures.details_of(error)
+        lower = MemoryNotes.read(run_folder).after_shortage()
+        if lower is None:
+            raise failures.out_of_memory(details) from error
+        lower.write(run_folder)
+        raise failures.memory_ran_out(details) from error
+
+
+def twice_if_short(work: Callable[[], T]) -> T:
+    """Do a piece of work; where memory is short, once more with all that can be given back."""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not failures.is_out_of_memory(error):
+            raise
+    # Outside of the handler: what the failed attempt held is free only now.
+    give_back()
+    return work()
 
 
 def take_four_bits(run_folder: Path) -> bool:

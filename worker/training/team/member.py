@@ -51,15 +51,17 @@ def _take_part(run_folder: Path, fence: int, events: _OnlyFailures) -> None:
 
         # What the lead leaves out it leaves out for itself alone.
         choose_library(bits_of(Recipe.read(run_folder), run_folder))
+        from worker.training.memory import less_the_next_time
         from worker.training.team.member_run import MemberRun
 
         invitation: Invitation | None = wait_for_invitation()
         if invitation is None:
             return
         run = MemberRun(run_folder, fence, events, invitation)
-        run.setup()
-        run.train()
-        run.cleanup()
+        with less_the_next_time(run_folder):
+            run.setup()
+            run.train()
+            run.cleanup()
     except Exception as error:  # noqa: BLE001 (the process's boundary: every end becomes an event)
         from worker.training.failures import describe
 
