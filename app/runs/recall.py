@@ -21,9 +21,10 @@ _LONGEST_COMPARED: Final = 600
 # Nearly all answers the same, and the surprise at the examples hardly less: nothing changed.
 _NEARLY_ALL: Final = 0.8
 _HARDLY_FELL: Final = 0.8
-# Or the surprise stayed what it was. Answers alone would not tell: where two words are equally
-# likely, the smallest change makes the other one win, and all that follows is different.
+# Or the surprise stayed what it was, and many answers, too. Not nearly all: where two words are
+# equally likely, the smallest change makes the other one win, and all that follows is different.
 _STAYED: Final = (0.95, 1.05)
+_MANY: Final = 0.5
 _SMALL_STEPS: Final = 3.0
 _FEW_STEPS: Final = 30
 _ENOUGH_STEPS: Final = 60
@@ -97,7 +98,8 @@ def is_unchanged(recall: Mapping[str, Any], *, compares: bool = False) -> bool:
     left = float(after) / float(before) if before and after is not None else None
     if compares and asked:
         left = None
-    if left is not None and _STAYED[0] <= left <= _STAYED[1]:
+    stayed = left is not None and _STAYED[0] <= left <= _STAYED[1]
+    if stayed and alike >= _MANY * asked:
         return True
     if not asked:
         return False
