@@ -1,6 +1,8 @@
 """The loop in this process: what changes, what must not, and what it says."""
 
 import dataclasses
+import json
+import math
 import time
 from pathlib import Path
 
@@ -10,10 +12,12 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from app.runs.child_events import ResultEvent
 from tests.support.run_folders import conversation, make_run_folder, recipe_for, sums
 from tests.support.tiny_models import KINDS, UNMARKED_TEMPLATE, make_tiny_model
 from tests.support.training_events import prepared_run, train_here
 from worker.training.failures import TrainingFailureError
+from worker.training.measured import Measured
 from worker.training.model import base_sha256
 
 
@@ -133,6 +137,22 @@ def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path
         next(w for n, w in sorted(saved.items()) if "layers.0.mlp.up_proj.lora_B" in n),
         next(w for n, w in sorted(kept.items()) if "layers.0.mlp.up_proj.lora_B" in n),
     )
+
+
+def test_a_loss_that_is_no_number_is_not_the_best_and_does_not_spoil_the_result(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(10), sums(5, first=50))
+    run, events = prepared_run(folder)
+    measured = iter([Measured(math.nan), Measured(0.5)])
+    monkeypatch.setattr(run.evaluator, "measure_base", lambda: Measured(math.inf))
+    monkeypatch.setattr(run.evaluator, "measure", lambda: next(measured))
+    run.train()
+    run.cleanup()
+    # As the supervisor reads it.
+    result = ResultEvent.model_validate_json(json.dumps(events.only("result")))
+    assert (result.loss_before, result.loss_after) == (None, 0.5)
+    assert result.best_step == result.steps == 6
 
 
 def _run_that_gets_worse(base_model: Path, folder: Path) -> Path:

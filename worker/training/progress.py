@@ -1,5 +1,6 @@
 """Where a run stands: what a checkpoint remembers besides tensors, and how fast it goes."""
 
+import math
 import resource
 import time
 from collections import deque
@@ -110,7 +111,7 @@ class RunState:
         self.seconds += seconds
         self.evaluation_seconds += seconds
         self.evaluations += 1
-        if self.best_loss is None or measured.loss < self.best_loss:
+        if _is_lower(measured.loss, self.best_loss):
             self.note_best(measured)
             self.evaluations_since_best = 0
         else:
@@ -132,6 +133,13 @@ class RunState:
     def from_json(cls, content: dict[str, Any]) -> Self:
         known = {entry.name for entry in fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in known})
+
+
+def _is_lower(loss: float, best: float | None) -> bool:
+    """Compare two losses; one that is no number is never the best, and gives way to any."""
+    if not math.isfinite(loss):
+        return False
+    return best is None or not math.isfinite(best) or loss < best
 
 
 class Speedometer:

@@ -5,6 +5,7 @@ writes it down a moment later, and may die in that moment; a run that goes on fr
 does not come to those steps again, so it says once more what was said of them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -173,9 +174,9 @@ class Reports:
         train, validation = tables.train.counts, tables.validation.counts
         self._events.emit(
             "result",
-            loss_before=state.loss_before,
-            loss_at_start=state.loss_at_start,
-            loss_after=state.best_loss,
+            loss_before=_finite(state.loss_before),
+            loss_at_start=_finite(state.loss_at_start),
+            loss_after=_finite(state.best_loss),
             right_before=state.right_before,
             right_after=state.best_right,
             kinds=kinds,
@@ -204,3 +205,8 @@ class Reports:
     def _say_for_good(self, event: str, **fields: Any) -> None:  # noqa: ANN401 (JSON of any kind)
         self._for_good.append({"event": event, **fields})
         self._events.emit(event, **fields)
+
+
+def _finite(loss: float | None) -> float | None:
+    """Return None for what is no number: whoever listens could not read it."""
+    return loss if loss is not None and math.isfinite(loss) else None
