@@ -4,7 +4,10 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -153,6 +156,32 @@ def test_a_loss_that_is_no_number_is_not_the_best_and_does_not_spoil_the_result(
     result = ResultEvent.model_validate_json(json.dumps(events.only("result")))
     assert (result.loss_before, result.loss_after) == (None, 0.5)
     assert result.best_step == result.steps == 6
+
+
+def test_saving_takes_but_a_small_part_of_the_time(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(tiny_model, epochs=8, seconds_between_checkpoints=2.5)
+    run, events = prepared_run(make_run_folder(tmp_path / "run", recipe, sums(12)))
+    clock = {"now": 0.0}
+    update, publish = run._update, run._publish_checkpoint  # noqa: SLF001 (they are to take time)
+
+    def takes(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*arguments: Any) -> Any:  # noqa: ANN401
+            clock["now"] += seconds
+            return work(*arguments)
+
+        return done
+
+    monkeypatch.setattr(run, "_update", takes(1.0, update))
+    monkeypatch.setattr(run, "_publish_checkpoint", takes(0.75, publish))
+    monkeypatch.setattr(
+        "worker.training.loop.time",
+        SimpleNamespace(monotonic=lambda: clock["now"], perf_counter=time.perf_counter),
+    )
+    run.train()
+    # As often as the recipe says, and from then on after ten times of what the last one took.
+    assert [event["step"] for event in events.of("checkpoint")] == [3, 11, 19, 24]
 
 
 def _run_that_gets_worse(base_model: Path, folder: Path) -> Path:

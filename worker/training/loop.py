@@ -6,6 +6,7 @@ interrupted ends with the same adapter as one that was not; what is learned are 
 
 import time
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -53,6 +54,9 @@ from worker.training.team.members import Members
 from worker.training.team.team import ALONE, Team, join
 from worker.training.tokens import prepare_tokens
 
+# A whole model and what is known of its steps take many seconds to save.
+_LEARNS_LONGER: Final = 10
+
 
 class TrainingRun:
     """One run of a recipe: in this process alone, or as the lead of a team of processes."""
@@ -74,6 +78,7 @@ class TrainingRun:
         self.state = RunState()
         self.checkpoints = CheckpointFolder(run_folder, fence)
         self.saved: tuple[int, int] | None = None
+        self.next_save = 0.0
 
     def setup(self) -> None:
         """Bring everything to where the last checkpoint left it, or to the beginning."""
@@ -102,7 +107,7 @@ class TrainingRun:
         self._heed_people()
         self._measure_base()
         self.reports.phase("training", "Learning from your examples")
-        last_save = time.monotonic()
+        self._plan_next_save(seconds_to_save=0.0)
         while state.epoch < recipe.epochs and not self._early_end():
             updates = plan_epoch(
                 table.lengths, recipe.seed, state.epoch, recipe.examples_per_update
@@ -112,9 +117,8 @@ class TrainingRun:
                 self._heed_people()
                 if self._early_end():
                     break
-                if time.monotonic() - last_save > recipe.seconds_between_checkpoints:
+                if time.monotonic() > self.next_save:
                     self.save_checkpoint()
-                    last_save = time.monotonic()
                 self._update([int(row) for row in updates[state.updates_done]])
             if state.updates_done == len(updates):
                 state.end_epoch()
@@ -198,9 +202,16 @@ class TrainingRun:
         state = self.state
         if self.saved == (state.step, state.evaluated_step):
             return
+        started = time.monotonic()
         published = twice_if_short(self._publish_checkpoint)
+        self._plan_next_save(time.monotonic() - started)
         self.saved = (state.step, state.evaluated_step)
         self.reports.checkpoint(state.step, published, is_best=state.best_step == state.step)
+
+    def _plan_next_save(self, seconds_to_save: float) -> None:
+        """Save now and then, but learn for most of the time, however much there is to save."""
+        wait = max(self.recipe.seconds_between_checkpoints, _LEARNS_LONGER * seconds_to_save)
+        self.next_save = time.monotonic() + wait
 
     def _publish_checkpoint(self) -> Published:
         state = self.state
