@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from worker.inference.loaded_model import pick_dtype
+from worker.training.arithmetic import ARITHMETIC
 from worker.training.precision import Numbers, choose_device, libraries, remembered_dtype
 
 _CPU, _CARD = torch.device("cpu"), torch.device("cuda")
@@ -48,6 +49,14 @@ def test_a_library_that_was_removed_since_is_a_difference() -> None:
     begun_with = libraries() | {"once-installed": "1.2"}
     numbers = Numbers(choose_device(), torch.float32, 1, begun_with)
     assert numbers.difference_here() == "once-installed was 1.2 and is missing now"
+
+
+def test_what_another_tailor_began_is_a_difference() -> None:
+    here = Numbers(choose_device(), torch.float32, 1, libraries())
+    assert not Numbers.from_json(here.as_json()).difference_here()
+    older = {name: value for name, value in here.as_json().items() if name != "arithmetic"}
+    said = Numbers.from_json(older).difference_here()
+    assert said == f"Tailor's arithmetic was 0 and is {ARITHMETIC} now"
 
 
 @pytest.mark.parametrize("content", ["", "[1", '["a"]', "null"])

@@ -62,7 +62,7 @@ def test_rows_counts_and_passages(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_the_cache_is_used_again_and_not_when_something_changed(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model), sums(5))
     index = folder / "tokens" / "index.json"
@@ -75,6 +75,9 @@ def test_the_cache_is_used_again_and_not_when_something_changed(
     assert made() == first
     assert made(limit=63)[1] != first[1]
     assert made(template=UNMARKED_TEMPLATE)[1] != first[1]
+    with monkeypatch.context() as newer:
+        newer.setattr("worker.training.tokens.ARITHMETIC", 99)
+        assert made()[1] != first[1]
     assert made()[1] == first[1]
     inode = index.stat().st_ino
     (folder / "tokens" / "train-00000" / "ids.bin").write_bytes(b"half")

@@ -21,6 +21,7 @@ from app.runs.methods import Quantization
 from app.storage.durable import write_atomically
 from worker.few_bits import LIBRARY
 from worker.number_formats import card_has_bfloat16
+from worker.training.arithmetic import ARITHMETIC
 
 NOTEBOOK: Final = "number-formats.json"
 _CALCULATING: Final = ("torch", "transformers", "peft", "tokenizers")
@@ -39,12 +40,14 @@ class Numbers:
         dtype: the number format of the frozen weights; the adapter is float32 always.
         threads: how many take part in one calculation on a processor.
         libraries: the versions of those that decide how it is calculated.
+        arithmetic: Tailor's own, see arithmetic.py.
     """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
     libraries: dict[str, str]
+    arithmetic: int = ARITHMETIC
 
     @classmethod
     def choose(cls, notebook: Path, bits: Quantization = Quantization.NONE) -> Self:
@@ -67,6 +70,8 @@ class Numbers:
             getattr(torch, content["dtype"]),
             int(content["threads"]),
             dict(content["libraries"]),
+            # Checkpoints before 2026-11-27 lack it.
+            int(content.get("arithmetic", 0)),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -75,12 +80,21 @@ class Numbers:
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": self.threads,
             "libraries": self.libraries,
+            "arithmetic": self.arithmetic,
         }
 
     def difference_here(self) -> str:
         """Say in what this machine would calculate otherwise; empty if it would not."""
-        here = {"device": choose_device().type, **libraries(*self.libraries)}
-        begun_with = {"device": self.device.type, **self.libraries}
+        here = {
+            "device": choose_device().type,
+            "Tailor's arithmetic": str(ARITHMETIC),
+            **libraries(*self.libraries),
+        }
+        begun_with = {
+            "device": self.device.type,
+            "Tailor's arithmetic": str(self.arithmetic),
+            **self.libraries,
+        }
         return ", ".join(
             f"{name} was {begun_with.get(name, 'another')} and is {value} now"
             for name, value in here.items()

@@ -7,7 +7,7 @@ Memory does not grow with the data: examples are read, encoded and written in sm
 training reads them through the page cache; what stays in memory is an index of some bytes a row.
 Much data is encoded on all cores (`token_helpers.py`), shard by shard (`token_shards.py`). The
 cache names what it was made from (the bytes of the examples, the tokenizer, the chat template, the
-limit); anything else is made anew.
+limit) and by which Tailor's arithmetic; anything else is made anew.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.storage.durable import sync_folder, write_durably
+from worker.training.arithmetic import ARITHMETIC
 from worker.training.chat_templates import ChatFormat
 from worker.training.encoded import Encoder
 from worker.training.examples import Split
@@ -246,6 +247,7 @@ def _table(
 def _cache_key(examples_sha256: str, chat: ChatFormat, encoder: Encoder, limit: int) -> str:
     parts = (
         _CACHE_FORMAT,
+        ARITHMETIC,
         examples_sha256,
         tokenizer_sha256(chat),
         chat.template,
