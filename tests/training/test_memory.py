@@ -19,6 +19,7 @@ from worker.memory_notes import MemoryNotes
 from worker.training import loop
 from worker.training.answers import CUT_OFF
 from worker.training.batches import MicroBatch
+from worker.training.checkpoints import CheckpointFolder
 from worker.training.failures import TrainingFailureError, describe
 from worker.training.loop import TrainingRun
 from worker.training.memory import CALCULATED_TWICE, LESS_AT_ONCE, MemoryBudget, Ways
@@ -268,7 +269,7 @@ def test_what_was_learned_is_saved_once_memory_was_given_back(
     where: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run_folder(tmp_path / "run", recipe_for(tiny_model, epochs=1), sums(8))
-    owner: Any = loop.CheckpointFolder if where == "CheckpointFolder.save" else loop
+    owner: Any = CheckpointFolder if where == "CheckpointFolder.save" else loop
     real, calls = getattr(owner, where.rpartition(".")[2]), iter([out_of_memory])
 
     def save(*arguments: object) -> object:
