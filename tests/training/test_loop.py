@@ -19,6 +19,7 @@ from app.runs.child_events import ResultEvent
 from tests.support.run_folders import conversation, make_run_folder, recipe_for, sums
 from tests.support.tiny_models import KINDS, UNMARKED_TEMPLATE, make_tiny_model
 from tests.support.training_events import prepared_run, train_here
+from worker.training import loop
 from worker.training.failures import TrainingFailureError
 from worker.training.measured import Measured
 from worker.training.model import base_sha256
@@ -164,7 +165,7 @@ def test_saving_takes_but_a_small_part_of_the_time(
     recipe = recipe_for(tiny_model, epochs=8, seconds_between_checkpoints=2.5)
     run, events = prepared_run(make_run_folder(tmp_path / "run", recipe, sums(12)))
     clock = {"now": 0.0}
-    update, publish = run._update, run._publish_checkpoint  # noqa: SLF001 (they are to take time)
+    update, publish = run._update, loop._publish_checkpoint  # noqa: SLF001 (they are to take time)
 
     def takes(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
         def done(*arguments: Any) -> Any:  # noqa: ANN401
@@ -174,7 +175,7 @@ def test_saving_takes_but_a_small_part_of_the_time(
         return done
 
     monkeypatch.setattr(run, "_update", takes(1.0, update))
-    monkeypatch.setattr(run, "_publish_checkpoint", takes(0.75, publish))
+    monkeypatch.setattr(loop, "_publish_checkpoint", takes(0.75, publish))
     monkeypatch.setattr(
         "worker.training.loop.time",
         SimpleNamespace(monotonic=lambda: clock["now"], perf_counter=time.perf_counter),

@@ -107,7 +107,7 @@ class TrainingRun:
         self._heed_people()
         self._measure_base()
         self.reports.phase("training", "Learning from your examples")
-        self._plan_next_save(seconds_to_save=0.0)
+        self.next_save = _next_save(recipe)
         while state.epoch < recipe.epochs and not self._early_end():
             updates = plan_epoch(
                 table.lengths, recipe.seed, state.epoch, recipe.examples_per_update
@@ -203,22 +203,10 @@ class TrainingRun:
         if self.saved == (state.step, state.evaluated_step):
             return
         started = time.monotonic()
-        published = twice_if_short(self._publish_checkpoint)
-        self._plan_next_save(time.monotonic() - started)
+        published = twice_if_short(lambda: _publish_checkpoint(self))
+        self.next_save = _next_save(self.recipe, time.monotonic() - started)
         self.saved = (state.step, state.evaluated_step)
         self.reports.checkpoint(state.step, published, is_best=state.best_step == state.step)
-
-    def _plan_next_save(self, seconds_to_save: float) -> None:
-        """Save now and then, but learn for most of the time, however much there is to save."""
-        wait = max(self.recipe.seconds_between_checkpoints, _LEARNS_LONGER * seconds_to_save)
-        self.next_save = time.monotonic() + wait
-
-    def _publish_checkpoint(self) -> Published:
-        state = self.state
-        tensors, plain = resume.pack(
-            state, self.numbers, self.learner, self.optimizer, self.reports
-        )
-        return self.checkpoints.save(state.step, tensors, plain, state.best_step)
 
     def cleanup(self) -> None:
         """Keep the best weights, prove that the base is untouched, and hand the adapter over."""
@@ -235,12 +223,9 @@ class TrainingRun:
         """Write the adapter, and say what came of the run."""
         state, device = self.state, self.numbers.device
         self.reports.phase("saving", "Saving what was learned")
-        saved = twice_if_short(self._save_adapter)
+        saved = twice_if_short(lambda: _save_adapter(self))
         ending, kinds = self._early_end() or Ending.PLANNED, self.objective.kinds
         self.reports.result(saved, self.tables, self.plan, state, device, kinds, ending, recall)
-
-    def _save_adapter(self) -> SavedAdapter:
-        return save_adapter(self.run_folder, self.fence, self.learner, self.objective, self.recipe)
 
     # The parts of the steps above, in the order in which they are needed.
 
@@ -352,6 +337,22 @@ def _step(run: TrainingRun) -> None:
     """Change the weights; the first time, the optimizer asks for two numbers to each of them."""
     with falling_to_four_bits(run.run_folder):
         run.optimizer.step()
+
+
+def _next_save(recipe: Recipe, seconds_to_save: float = 0.0) -> float:
+    """Return when to save again: a run learns for most of its time, however much there is."""
+    wait = max(recipe.seconds_between_checkpoints, _LEARNS_LONGER * seconds_to_save)
+    return time.monotonic() + wait
+
+
+def _publish_checkpoint(run: TrainingRun) -> Published:
+    state = run.state
+    tensors, plain = resume.pack(state, run.numbers, run.learner, run.optimizer, run.reports)
+    return run.checkpoints.save(state.step, tensors, plain, state.best_step)
+
+
+def _save_adapter(run: TrainingRun) -> SavedAdapter:
+    return save_adapter(run.run_folder, run.fence, run.learner, run.objective, run.recipe)
 
 
 def _budget_of(run: TrainingRun) -> MemoryBudget:
