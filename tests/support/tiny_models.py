@@ -98,6 +98,13 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
         "initializer_range": 0.2,
     }
     ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    state: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "initializer_range": 0.2,
+        **ids,
+    }
     makers: dict[str, Callable[[], Any]] = {
         "llama": lambda: transformers.LlamaConfig(**shape, tie_word_embeddings=False),
         "llama_tied": lambda: transformers.LlamaConfig(**shape, tie_word_embeddings=True),
@@ -117,6 +124,18 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
             layer_types=["attention"] * 2,
             mamba_n_heads=8,
             logits_scaling=8.0,
+        ),
+        # Dense but for a convolution in every other layer, which remembers otherwise.
+        "lfm2": lambda: transformers.Lfm2Config(
+            **shape, layer_types=["conv", "full_attention"], block_multiple_of=8
+        ),
+        # These have no attention at all and call their memory by another name, or give none.
+        "mamba": lambda: transformers.MambaConfig(**state, state_size=8),
+        "rwkv": lambda: transformers.RwkvConfig(
+            **state, attention_hidden_size=32, intermediate_size=64, context_length=CONTEXT
+        ),
+        "recurrent_gemma": lambda: transformers.RecurrentGemmaConfig(
+            **{**shape, "num_hidden_layers": 3}, attention_window_size=64
         ),
         # Its attention knows distances only, so it is told no positions.
         "bloom": lambda: transformers.BloomConfig(

@@ -12,6 +12,7 @@ from tests.support.run_folders import make_run_folder, recipe_for, sums
 from tests.support.tiny_models import CONTEXT, KINDS, make_tiny_model
 from tests.support.training_events import prepared_run
 from worker.training.answers import CUT_OFF, answers_to
+from worker.training.failures import TrainingFailureError
 from worker.training.loop import TrainingRun
 from worker.training.questions import SampleQuestion
 
@@ -60,10 +61,13 @@ def answers(
 
 
 def greedy(run: TrainingRun, prompt: list[int]) -> list[int]:
+    base: Any = run.learner.base
+    front = run.learner.front
     ids = torch.tensor([prompt])
     with torch.no_grad():
         for _ in range(20):
-            following = run.learner.base(input_ids=ids).logits[:, -1].argmax(-1, keepdim=True)
+            read = {"input_ids": ids} if front is None else front.inputs(ids)
+            following = base(**read).logits[:, -1].argmax(-1, keepdim=True)
             ids = torch.cat([ids, following], dim=1)
     return ids[0, len(prompt) :].tolist()
 
@@ -101,6 +105,38 @@ def test_models_without_positions_or_with_a_state_are_asked_one_by_one(
     each = passes.count
     assert answers(run, 10_000) == alone
     assert passes.count == 2 * each
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("mamba", Method.FULL),
+        ("rwkv", Method.LORA),
+        ("recurrent_gemma", Method.LORA),
+        ("lfm2", Method.LORA),
+        ("lfm2", Method.PROMPT_TUNING),
+    ],
+)
+def test_models_with_a_memory_of_their_own_kind_say_what_they_would_without_one(
+    kind: str, method: Method, tmp_path: Path
+) -> None:
+    run = prepared(tmp_path, kind, method=method, method_settings={})
+    run.chat.stop_ids = frozenset()
+    asked = questions(run)
+    said = answers(run, 10_000, asked)
+    for place, question in enumerate(asked):
+        written = greedy(run, question.prompt_ids)
+        words = str(run.chat.tokenizer.decode(written, skip_special_tokens=True))
+        assert said[place] == words.strip() + CUT_OFF
+
+
+@pytest.mark.parametrize("kind", ["mamba", "recurrent_gemma"])
+def test_virtual_tokens_need_a_memory_into_which_they_can_be_read(
+    kind: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingFailureError, match="a form of its own") as caught:
+        prepared(tmp_path, kind, method=Method.PROMPT_TUNING, method_settings={})
+    assert caught.value.code == "method_unsuited"
 
 
 def test_no_more_are_asked_at_once_than_memory_is_promised_for(tmp_path: Path) -> None:

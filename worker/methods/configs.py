@@ -159,7 +159,8 @@ def _layer_norms(_settings: SettingValues, model: PreTrainedModel, _steps: int) 
     return peft.LNTuningConfig(target_modules=targets.normalising_layers(model), task_type=_TASK)
 
 
-def _prompt_tuning(settings: SettingValues, _model: PreTrainedModel, _steps: int) -> PeftConfig:
+def _prompt_tuning(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftConfig:
+    targets.require_memory(model)
     return peft.PromptTuningConfig(
         num_virtual_tokens=int(settings["virtual_tokens"]),
         prompt_tuning_init=str(settings["start"]),
@@ -167,7 +168,8 @@ def _prompt_tuning(settings: SettingValues, _model: PreTrainedModel, _steps: int
     )
 
 
-def _p_tuning(settings: SettingValues, _model: PreTrainedModel, _steps: int) -> PeftConfig:
+def _p_tuning(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftConfig:
+    targets.require_memory(model)
     return peft.PromptEncoderConfig(
         num_virtual_tokens=int(settings["virtual_tokens"]),
         encoder_hidden_size=int(settings["encoder_size"]),

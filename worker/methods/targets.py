@@ -71,8 +71,22 @@ def require_linear(model: PreTrainedModel) -> None:
         raise UnsuitableModelError("it keeps its layers in an older form (Conv1D)")
 
 
+@torch.no_grad()
+def require_memory(model: PreTrainedModel) -> None:
+    """Raise UnsuitableModelError if virtual tokens cannot be read into the model's memory.
+
+    Some families say that they take a memory and keep it to themselves, so one token is read.
+    """
+    reads: Any = model
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    output = reads(input_ids=token, use_cache=True, logits_to_keep=1)
+    if getattr(output, "past_key_values", None) is None:
+        raise UnsuitableModelError("it remembers what it has read in a form of its own")
+
+
 def require_plain_memory(model: PreTrainedModel) -> None:
     """Raise UnsuitableModelError if some layers remember otherwise than by keys and values."""
+    require_memory(model)
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if kinds - {"full_attention", "sliding_attention", "attention"}:
         raise UnsuitableModelError("some of its layers have no keys and values to put before")

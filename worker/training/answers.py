@@ -64,7 +64,7 @@ def answers_to(
     """
     deadline = time.monotonic() + seconds
     to_come = len(questions)
-    for group in _groups(questions, tokens_at_once if _reads_side_by_side(learner.base) else 0):
+    for group in _groups(questions, tokens_at_once if _reads_side_by_side(learner) else 0):
         begin = time.monotonic()
         said = likeliest_answers(
             learner.base,
@@ -105,6 +105,7 @@ def likeliest_answers(
         team: who else answers the same, of a model that may be divided among them.
     """
     device = next(model.parameters()).device
+    memory = _memory_name(model)
     ids, mask = _side_by_side(prompts, chat.tokenizer.pad_token_id or 0, device)
     if cache is not None and len(prompts) > 1:
         remembered = mask.new_ones(len(prompts), cache.get_seq_length())
@@ -123,14 +124,16 @@ def likeliest_answers(
         check_stop()
         output = model(
             input_ids=ids,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{memory: cache},
             **(_places(mask, ids.shape[1]) if len(prompts) > 1 else {}),
         )
-        cache = output.past_key_values
-        ids = output.logits[:, -1].argmax(-1, keepdim=True)
-        for row, token in enumerate(ids[:, 0].tolist()):
+        cache = getattr(output, memory, None)
+        words = output.logits[:, -1].argmax(-1, keepdim=True)
+        # Who gives no memory of what it has read must read it again for each word.
+        ids = words if cache is not None else torch.cat([ids, words], dim=1)
+        for row, token in enumerate(words[:, 0].tolist()):
             if goes_on(row):
                 ended[row] = token in chat.stop_ids
                 given[row] += [] if ended[row] else [token]
@@ -154,14 +157,31 @@ def answer(
     return said.shown
 
 
-def _reads_side_by_side(model: Any) -> bool:  # noqa: ANN401 (transformers' models share no type)
+def _memory_name(model: Any) -> str:  # noqa: ANN401 (transformers' models share no type)
+    """Return what a model calls its memory of what it has read; Mamba has a word of its own."""
+    told = inspect.signature(model.forward).parameters
+    return "cache_params" if "cache_params" in told else "past_key_values"
+
+
+def _reads_side_by_side(learner: Learner) -> bool:
     """Whether questions of different lengths can stand beside each other, filled up on the left.
 
     The model must be told which tokens are filling and where each text begins, and must not carry a
-    state from token to token, into which the filling would go.
+    state from token to token, into which the filling would go. What stands in its memory before the
+    questions must be something that can be copied for each of them.
     """
+    model: Any = learner.base
     told = inspect.signature(model.forward).parameters
-    return {"attention_mask", "position_ids"} <= told.keys() and not model._is_stateful  # noqa: SLF001 (transformers' own generation asks the same)
+    return (
+        {"attention_mask", "position_ids"} <= told.keys()
+        and not model._is_stateful  # noqa: SLF001 (transformers' own generation asks the same)
+        and (learner.front is None or _can_be_copied(DynamicCache(config=model.config)))
+    )
+
+
+def _can_be_copied(cache: DynamicCache) -> bool:
+    """Whether all layers can lay out what they remember for several rows; convolutions cannot."""
+    return all(hasattr(layer, "batch_repeat_interleave") for layer in cache.layers)
 
 
 def _groups(questions: Sequence[SampleQuestion], tokens_at_once: int) -> list[list[int]]:
