@@ -1,5 +1,7 @@
 """What the planner counts of each method, against real small models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from app.base_models.transformer_shape import TransformerShape
 from app.runs.costs.kept import attention_weights, kept_per_pass, kept_per_token
 from app.runs.costs.trained import trained_numbers
 from app.runs.costs.work import Work
-from app.runs.methods import METHODS, Method
+from app.runs.methods import METHODS, Method, Quantization
 from app.runs.setting import fill_settings
 from tests.support.kept_bytes import Worn
 
@@ -45,6 +47,17 @@ def test_what_a_layer_keeps(method: Method, dtype: torch.dtype) -> None:
     work = _work(method)
     one, three = (
         Worn(_shape(layers), method, work.settings, dtype).kept_bytes(_ROWS, _LENGTH)
+        for layers in (1, 3)
+    )
+    assert _foretold(work, dtype.itemsize) == pytest.approx((three - one) / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("form", [Quantization.FOUR_BIT, Quantization.EIGHT_BIT])
+def test_what_a_layer_in_few_bits_keeps(form: Quantization) -> None:
+    work = replace(_work(Method.LORA), quantization=form)
+    dtype = torch.bfloat16
+    one, three = (
+        Worn(_shape(layers), Method.LORA, work.settings, dtype, form).kept_bytes(_ROWS, _LENGTH)
         for layers in (1, 3)
     )
     assert _foretold(work, dtype.itemsize) == pytest.approx((three - one) / 2, rel=0.05)

@@ -8,10 +8,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.base_models.transformer_shape import TransformerShape
-from app.runs.methods import METHODS, Method
+from app.runs.methods import METHODS, Method, Quantization
 from app.runs.setting import SettingValues
 from worker.methods.learners import make_learner
+from worker.methods.targets import linear_layers
 from worker.training.batches import MicroBatch
+from worker.training.few_bits import held_layer, keep_their_form
 from worker.training.loss import AnswerLoss
 
 
@@ -26,7 +28,12 @@ class Worn:
     """A small random model that learns by a method."""
 
     def __init__(
-        self, shape: TransformerShape, method: Method, settings: SettingValues, dtype: torch.dtype
+        self,
+        shape: TransformerShape,
+        method: Method,
+        settings: SettingValues,
+        dtype: torch.dtype,
+        form: Quantization = Quantization.NONE,
     ) -> None:
         # The million objects of other tests are not looked through again and again.
         gc.freeze()
@@ -44,6 +51,8 @@ class Worn:
         model: Any = LlamaForCausalLM(config)
         model = model.to(torch.float32 if METHODS[method].needs_float32 else dtype)
         model.requires_grad_(False)
+        if form is not Quantization.NONE:
+            _hold(model, form, dtype)
         self.loss = AnswerLoss(model)
         self.learner = make_learner(
             method,
@@ -85,6 +94,16 @@ class Worn:
         places = torch.arange(rows * length // 2)
         targets = torch.randint(0, self._vocabulary, (len(places),))
         return self.loss.total(MicroBatch(ids, places, targets, rows * length))
+
+
+def _hold(model: Any, form: Quantization, dtype: torch.dtype) -> None:  # noqa: ANN401 (no types)
+    """Hold the matrices of the layers in few bits, as transformers does while it loads them."""
+    for name, layer in linear_layers(model).items():
+        assert isinstance(layer, torch.nn.Linear)
+        model.set_submodule(name, held_layer(layer, form, dtype, torch.device("cpu")))
+    model.requires_grad_(False)
+    setattr(model, f"is_loaded_in_{form.value}", True)
+    keep_their_form(model)
 
 
 def _storages() -> dict[int, int]:

@@ -14,7 +14,7 @@ from typing import Final
 from app.base_models.transformer_shape import TransformerShape
 from app.runs.costs.trained import block_size
 from app.runs.costs.work import Work
-from app.runs.methods import METHODS, Method
+from app.runs.methods import METHODS, Method, Quantization
 
 _WIDE: Final = 4
 _QUERIES_AT_ONCE: Final = 128
@@ -37,7 +37,7 @@ def kept_per_token(shape: TransformerShape, work: Work, weight_bytes: int) -> fl
     size = number_bytes(work, weight_bytes)
     if work.is_quick:
         return _quick(shape, work, size)
-    return _plain(shape, size) + _method(shape, work, size)
+    return _plain(shape, size) + _few_bits(shape, work) + _method(shape, work, size)
 
 
 def kept_per_pass(shape: TransformerShape, work: Work, weight_bytes: int) -> float:
@@ -85,6 +85,11 @@ def _plain(shape: TransformerShape, size: int) -> float:
     narrow = 2 * shape.query_width + 2 * shape.key_width + 3 * shape.ffn
     sums = _WIDE * (shape.heads + 2)
     return float(2 * _WIDE * shape.hidden + size * narrow + sums)
+
+
+def _few_bits(shape: TransformerShape, work: Work) -> float:
+    """In 8 bits each layer multiplies a copy of its input in as few, and keeps it."""
+    return float(shape.matrix_inputs) if work.quantization is Quantization.EIGHT_BIT else 0.0
 
 
 def _method(shape: TransformerShape, work: Work, size: int) -> float:

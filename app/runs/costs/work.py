@@ -103,8 +103,8 @@ class Work:
     @property
     def is_quick(self) -> bool:
         """Whether it can go Tailor's own way through the layers, which fills no row."""
-        is_whole = self.divided_over == 1
-        return is_whole and self.method in _QUICK and not self.settings.get("dropout")
+        is_plain = self.divided_over == 1 and self.quantization is Quantization.NONE
+        return is_plain and self.method in _QUICK and not self.settings.get("dropout")
 
     @property
     def most_at_once(self) -> int:
