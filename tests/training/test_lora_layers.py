@@ -51,6 +51,17 @@ def test_a_switched_off_adapter_stays_switched_off(tmp_path: Path) -> None:
         assert torch.equal(quick(ids).logits, base(ids).logits)
 
 
+def test_a_model_may_change_what_a_layer_gave_in_place(tmp_path: Path) -> None:
+    # As Gemma 3n does with its gates.
+    model = model_with_adapter(make_tiny_model(tmp_path))
+    speed_up(model)
+    layer = model.get_submodule("base_model.model.model.layers.0.mlp.up_proj")
+    gave = layer(torch.ones(1, 3, 32))
+    gave *= 2
+    gave.sum().backward()
+    assert all(w.grad is not None for w in layer.parameters() if w.requires_grad)
+
+
 def test_what_is_not_plain_stays_with_peft(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path)
     assert speed_up(model_with_adapter(folder, dropout=0.1)) == 0

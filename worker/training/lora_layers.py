@@ -14,36 +14,36 @@ from peft.tuners.lora.layer import Linear
 
 
 class _LoraProduct(torch.autograd.Function):
-    """x W' + bias + scaling * (x A') B', for a W that is not trained."""
+    """x W' + bias + scaling * (x A') B', for a W that is not trained and a flat x.
+
+    It gives no view of its result: some models go on to change what they are given in place.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 (torch gives it no type)
-        x: torch.Tensor,
+        flat: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         a: torch.Tensor,
         b: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
         narrow = flat @ a.t()
         y = torch.nn.functional.linear(flat, weight, bias)
         y.addmm_(narrow, b.t(), alpha=scaling)
         ctx.save_for_backward(flat, weight, a, b, narrow)
         ctx.scaling = scaling
-        return y.view(*x.shape[:-1], -1)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # noqa: ANN401
         flat, weight, a, b, narrow = ctx.saved_tensors
-        gradient = upstream.reshape(-1, upstream.shape[-1])
         narrow_gradient = gradient @ b
         x_gradient = None
         if ctx.needs_input_grad[0]:
             x_gradient = gradient @ weight
             x_gradient.addmm_(narrow_gradient, a, alpha=ctx.scaling)
-            x_gradient = x_gradient.view(*upstream.shape[:-1], -1)
         a_gradient = (narrow_gradient.t() @ flat).mul_(ctx.scaling)
         b_gradient = (gradient.t() @ narrow).mul_(ctx.scaling)
         return x_gradient, None, None, a_gradient, b_gradient, None
@@ -82,13 +82,13 @@ def _forward(
         if layer.disable_adapters or layer.merged or arguments or options:
             return slowly(x, *arguments, **options)
         result: torch.Tensor = product(
-            x,
+            x.reshape(-1, x.shape[-1]),
             layer.base_layer.weight,
             layer.base_layer.bias,
             layer.lora_A[adapter].weight,
             layer.lora_B[adapter].weight,
             layer.scaling[adapter],
         )
-        return result
+        return result.view(*x.shape[:-1], -1)
 
     return forward
