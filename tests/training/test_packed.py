@@ -139,9 +139,11 @@ def test_other_models_keep_their_own_way(kind: str, make_model: MakeModel) -> No
         # As most of its family name a window that they do not use.
         ("qwen2", {"use_sliding_window": False, "sliding_window": 32}, True),
         ("qwen3", {"use_sliding_window": False, "sliding_window": 32}, True),
+        # Its queries grow from a far place on.
+        ("ministral3", {"sliding_window": None}, False),
     ],
 )
-def test_models_that_look_back_through_a_window_keep_their_own_way(
+def test_models_that_are_different_in_long_rows_keep_their_own_way(
     kind: str, settings: dict[str, Any], *, is_quick: bool
 ) -> None:
     """Rows as short as those of the trial would not tell."""

@@ -25,6 +25,8 @@ _HEAD_NORMS: Final = {"q_norm", "k_norm"}
 _MLP_PARTS: Final = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 # Tables of these kinds depend on the longest row seen, which a stream does not show.
 _STEADY_ROTATIONS: Final = {"default", "linear", "llama3", "yarn"}
+# With this, queries grow from a far place on, as in Ministral 3; the trial's short rows end before.
+_SHARPENS_FAR_QUERIES: Final = "llama_4_scaling_beta"
 _TRIAL_ROWS: Final = (3, 17, 8)
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 1e-2}
 
@@ -71,10 +73,11 @@ class PackedDecoder:
 
 def _is_alike(model: Any) -> bool:  # noqa: ANN401 (transformers' models share no type)
     config: Any = getattr(model, "config", None)
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    rotation = getattr(config, "rope_parameters", None) or {}
     return (
         _names(model) == _MODEL_PARTS
-        and rotation in _STEADY_ROTATIONS
+        and rotation.get("rope_type") in _STEADY_ROTATIONS
+        and _SHARPENS_FAR_QUERIES not in rotation
         and getattr(config, "attention_dropout", None) == 0.0
         and _looks_back_to_the_first(config)
         and type(model.embed_tokens) is torch.nn.Embedding
