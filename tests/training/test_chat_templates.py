@@ -90,6 +90,14 @@ def test_a_base_model_without_a_template_gets_one_that_travels(tmp_path: Path) -
     assert (tmp_path / "chat_template.jinja").read_text() == chat.template
 
 
+def test_a_base_model_without_an_end_mark_learns_answers_without_one() -> None:
+    tokenizer = make_tokenizer(template=None, with_marks=False)
+    tokenizer.eos_token = None
+    chat = ChatFormat(tokenizer)
+    assert learned_text(chat, encode(chat, TALK)) == ["It is 7.", " Yes. <b>12</b>"]
+    assert not chat.stop_ids
+
+
 def test_an_answer_never_merges_with_the_end_of_the_question() -> None:
     template = (
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"

@@ -79,6 +79,8 @@ def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the template for a base model without one, after the marks that the model knows."""
     known = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     template = _CHATML if {"<|im_start|>", "<|im_end|>"} <= known else _PLAIN_WORDS
+    if tokenizer.eos_token is None:
+        template = template.replace(" + eos_token", "")
     begins_with_bos = tokenizer.bos_token_id is not None and (
         tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     )
