@@ -53,12 +53,19 @@ def in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: torch.bfloat16)
 
 
-def run_folder(folder: Path, model: Path, method: Method, *, epochs: int = 6) -> Path:
+def run_folder(
+    folder: Path,
+    model: Path,
+    method: Method,
+    *,
+    epochs: int = 6,
+    **chosen: Any,  # noqa: ANN401 (values of settings)
+) -> Path:
     names = {setting.name for setting in METHODS[method].settings}
     recipe = recipe_for(
         model,
         method=method,
-        method_settings={name: value for name, value in SMALL.items() if name in names},
+        method_settings={n: value for n, value in SMALL.items() if n in names} | chosen,
         learning_rate=min(RATE * METHODS[method].learning_rate_factor, 1.0),
         epochs=epochs,
     )
@@ -154,6 +161,36 @@ def test_olora_refuses_layers_of_an_older_form_and_says_why(tmp_path: Path) -> N
         prepared_run(run_folder(tmp_path / "run", base, Method.OLORA))
     assert caught.value.code == "method_unsuited"
     prepared_run(run_folder(tmp_path / "other", base, Method.PISSA))
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.ADALORA])
+def test_lora_leaves_out_what_the_kernels_of_mamba_read_directly(
+    method: Method, tmp_path: Path
+) -> None:
+    base = make_tiny_model(tmp_path / "base", "mamba")
+    run, _ = prepared_run(run_folder(tmp_path / "run", base, method))
+    assert any("in_proj" in name for name in run.weights)
+    assert not any("out_proj" in name for name in run.weights)
+
+
+@pytest.mark.parametrize("method", [Method.PISSA, Method.OLORA])
+def test_a_rank_that_the_layers_have_no_room_for_is_refused(
+    method: Method, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = run_folder(tmp_path / "run", tiny_model, method, rank=17)
+    with pytest.raises(TrainingFailureError, match="a rank of 16 at most, and 17 was") as caught:
+        prepared_run(folder)
+    assert caught.value.code == "method_unsuited"
+
+
+def test_what_peft_alone_refuses_is_no_puzzle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.methods.targets._OF_MAMBA", frozenset())
+    base = make_tiny_model(tmp_path / "base", "mamba")
+    with pytest.raises(TrainingFailureError, match="because the library peft refuses") as caught:
+        prepared_run(run_folder(tmp_path / "run", base, Method.LORA))
+    assert caught.value.code == "method_unsuited"
 
 
 def test_a_whole_model_makes_room_for_the_base_before_it_is_loaded_again(

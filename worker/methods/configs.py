@@ -16,7 +16,6 @@ from app.runs.methods import Method
 from app.runs.setting import SettingValues
 from worker.methods import targets
 
-ALL_LINEAR: Final = "all-linear"
 _TASK: Final = "CAUSAL_LM"
 # Shares of the updates before AdaLoRA takes anything away, and after it has (Zhang et al., 2023,
 # appendix: a tenth to a fifth, and about half).
@@ -50,12 +49,12 @@ def without_compiler() -> None:
 
 
 def _lora(**extra: Any) -> Builder:  # noqa: ANN401 (fields of peft's configuration)
-    def build(settings: SettingValues, _model: PreTrainedModel, _steps: int) -> PeftConfig:
+    def build(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftConfig:
         return peft.LoraConfig(
             r=int(settings["rank"]),
             lora_alpha=int(settings["alpha"]),
             lora_dropout=float(settings.get("dropout", 0.0)),
-            target_modules=ALL_LINEAR,
+            target_modules=targets.lora_targets(model),
             task_type=_TASK,
             bias="none",
             **extra,
@@ -64,12 +63,17 @@ def _lora(**extra: Any) -> Builder:  # noqa: ANN401 (fields of peft's configurat
     return build
 
 
-def _olora(settings: SettingValues, model: PreTrainedModel, steps: int) -> PeftConfig:
-    targets.require_linear(model)
+def _pissa(settings: SettingValues, model: PreTrainedModel, steps: int) -> PeftConfig:
+    targets.require_rank(model, int(settings["rank"]))
     return _lora()(settings, model, steps)
 
 
-def _adalora(settings: SettingValues, _model: PreTrainedModel, steps: int) -> PeftConfig:
+def _olora(settings: SettingValues, model: PreTrainedModel, steps: int) -> PeftConfig:
+    targets.require_linear(model)
+    return _pissa(settings, model, steps)
+
+
+def _adalora(settings: SettingValues, model: PreTrainedModel, steps: int) -> PeftConfig:
     final = int(steps * _ADALORA_FINAL)
     return peft.AdaLoraConfig(
         target_r=int(settings["rank"]),
@@ -81,7 +85,7 @@ def _adalora(settings: SettingValues, _model: PreTrainedModel, steps: int) -> Pe
         orth_reg_weight=float(settings["orthogonality"]),
         lora_alpha=int(settings["alpha"]),
         lora_dropout=float(settings["dropout"]),
-        target_modules=ALL_LINEAR,
+        target_modules=targets.lora_targets(model),
         task_type=_TASK,
     )
 
@@ -91,7 +95,7 @@ def _vera(settings: SettingValues, _model: PreTrainedModel, _steps: int) -> Peft
         r=int(settings["rank"]),
         d_initial=float(settings["first_scale"]),
         vera_dropout=float(settings["dropout"]),
-        target_modules=ALL_LINEAR,
+        target_modules=targets.ALL_LINEAR,
         # The fixed matrices travel with the adapter, so that it never depends on how a library
         # draws random numbers.
         save_projection=True,
@@ -105,7 +109,7 @@ def _loha(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftC
         r=int(settings["rank"]),
         alpha=int(settings["alpha"]),
         rank_dropout=float(settings["dropout"]),
-        target_modules=ALL_LINEAR,
+        target_modules=targets.ALL_LINEAR,
         task_type=_TASK,
     )
 
@@ -118,7 +122,7 @@ def _lokr(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftC
         rank_dropout=float(settings["dropout"]),
         decompose_both=bool(settings["decompose_both"]),
         decompose_factor=int(settings["factor"]),
-        target_modules=ALL_LINEAR,
+        target_modules=targets.ALL_LINEAR,
         task_type=_TASK,
     )
 
@@ -130,7 +134,7 @@ def _oft(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftCo
         oft_block_size=targets.common_block_size(model, int(settings["block_size"])),
         module_dropout=float(settings["dropout"]),
         coft=bool(settings["constrained"]),
-        target_modules=ALL_LINEAR,
+        target_modules=targets.ALL_LINEAR,
         task_type=_TASK,
     )
 
@@ -192,7 +196,7 @@ _BUILDERS: Final[dict[Method, Builder]] = {
     Method.RSLORA: _lora(use_rslora=True),
     Method.DORA: _lora(use_dora=True),
     Method.LORA_PLUS: _lora(),
-    Method.PISSA: _lora(),
+    Method.PISSA: _pissa,
     Method.OLORA: _olora,
     Method.ADALORA: _adalora,
     Method.VERA: _vera,

@@ -13,6 +13,7 @@ from worker.methods.configs import adapter_config, without_compiler
 from worker.methods.full import FullLearner
 from worker.methods.learner import FasterB, Learner, PromptLearner
 from worker.methods.starts import OLORA, PISSA, StartedLearner
+from worker.methods.targets import UnsuitableModelError
 
 
 def make_learner(
@@ -39,6 +40,16 @@ def make_learner(
     if method is Method.FULL:
         return FullLearner(base, load_again)
     without_compiler()
+    try:
+        return _wearing(method, settings, base, total_steps, seed)
+    except ValueError as error:
+        # With this peft says that it cannot put the adapter on such a model.
+        raise UnsuitableModelError(f"the library peft refuses to put it on: “{error}”") from error
+
+
+def _wearing(
+    method: Method, settings: SettingValues, base: PreTrainedModel, total_steps: int, seed: int
+) -> Learner:
     config: Any = adapter_config(method, settings, base, total_steps)
     torch.manual_seed(seed)
     if METHODS[method].family is Family.PROMPT:

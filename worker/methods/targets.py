@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+ALL_LINEAR: Final = "all-linear"
 # What the many families of models call the layers that IA3 scales (Liu et al., 2022, section 3.3):
 # keys and values of the attention, and what goes into the last layer of the feed-forward part.
 _KEYS_AND_VALUES: Final = ("k_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv")
@@ -18,6 +19,9 @@ _FEEDFORWARD_ENDS: Final = (
     *("down_proj", "w2", "fc2", "fc_out", "dense_4h_to_h", "output_linear"),
     *("mlp.c_proj",),
 )
+# peft keeps LoRA off the last layer of Mamba's mixers, whose weight its fast kernels read directly.
+_READ_BY_KERNELS: Final = "out_proj"
+_OF_MAMBA: Final = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 
 
 class UnsuitableModelError(Exception):
@@ -32,6 +36,32 @@ def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
         for name, layer in model.named_modules()
         if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head
     }
+
+
+def lora_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Return the linear layers that LoRA and its kin can be put on, by their full names."""
+    is_of_mamba = model.config.model_type in _OF_MAMBA
+    return {
+        name: layer
+        for name, layer in linear_layers(model).items()
+        if not (is_of_mamba and name.rsplit(".", 1)[-1] == _READ_BY_KERNELS)
+    }
+
+
+def lora_targets(model: PreTrainedModel) -> str | list[str]:
+    """Return what peft is to be told of them: its word for all, where none is left out."""
+    layers = lora_layers(model)
+    return ALL_LINEAR if layers.keys() == linear_layers(model).keys() else sorted(layers)
+
+
+def require_rank(model: PreTrainedModel, rank: int) -> None:
+    """Raise UnsuitableModelError if a layer's weight has fewer directions than the rank."""
+    most = min(min(_sizes(layer)) for layer in lora_layers(model).values())
+    if rank > most:
+        raise UnsuitableModelError(
+            f"it begins with what is in the layers already, which is enough for a rank of {most} "
+            f"at most, and {rank} was asked for"
+        )
 
 
 def ia3_targets(model: PreTrainedModel) -> tuple[list[str], list[str]]:
@@ -93,8 +123,14 @@ def require_plain_memory(model: PreTrainedModel) -> None:
 
 
 def _input_size(layer: Any) -> int:  # noqa: ANN401 (Conv1D has no types)
-    size: int = layer.in_features if isinstance(layer, torch.nn.Linear) else layer.nx
-    return size
+    return _sizes(layer)[0]
+
+
+def _sizes(layer: Any) -> tuple[int, int]:  # noqa: ANN401 (Conv1D has no types)
+    """Return how many numbers go into a layer and how many come out."""
+    if isinstance(layer, torch.nn.Linear):
+        return layer.in_features, layer.out_features
+    return layer.nx, layer.nf
 
 
 def _present(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
