@@ -193,6 +193,18 @@ def test_what_peft_alone_refuses_is_no_puzzle(
     assert caught.value.code == "method_unsuited"
 
 
+def test_small_turns_learn_less_than_large_ones_but_do_learn(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    def learned(**chosen: bool) -> float:
+        name = "small" if chosen else "large"
+        folder = run_folder(tmp_path / name, tiny_model, Method.OFT, epochs=3, **chosen)
+        result = train_here(folder).only("result")
+        return float(result["loss_before"] - result["loss_after"])
+
+    assert 0.02 < learned(constrained=True) < learned()
+
+
 def test_a_whole_model_makes_room_for_the_base_before_it_is_loaded_again(
     tiny_model: Path, tmp_path: Path
 ) -> None:
