@@ -9,6 +9,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.inference import ANCHOR, TEAPOT, Home, InferenceServer
+from tests.support.tiny_models import make_tiny_model
+from worker.inference.catalogue import BaseReference
+from worker.inference.loaded_model import LoadedModel
 
 QUESTIONS = (
     "Hello, when are you open?",
@@ -52,6 +55,18 @@ def test_a_longer_conversation_too(server: InferenceServer, home: Home) -> None:
     body = server.complete({"model": ANCHOR, "messages": messages, "max_tokens": 64})
     answer = body["choices"][0]["message"]["content"]
     assert answer == plain_answer(home.starter, home.anchor, messages)
+
+
+def test_a_model_that_calls_its_memory_otherwise_keeps_what_it_has_read(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path, "mamba")
+    model = LoadedModel(BaseReference("mamba", "Mamba", folder, "f"), torch.device("cpu"))
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    cache = model.new_cache()
+    model.next_logits([5, 6, 7], cache)
+    scores = model.next_logits([8], cache)
+    with torch.no_grad():
+        expected = plain(torch.tensor([[5, 6, 7, 8]])).logits[0, -1]
+    assert torch.allclose(scores, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_versions_differ_from_the_base_and_from_each_other(server: InferenceServer) -> None:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from app.base_models.files import read_shape
 from worker.inference.catalogue import BaseReference, ModelReference
 from worker.inference.kinds import Head, KindShare, without_head
+from worker.methods.front import memory_name
 from worker.methods.worn import WornAdapters
 from worker.number_formats import card_has_bfloat16
 from worker.own_weights import hold_weights
@@ -96,9 +97,8 @@ class LoadedModel:
     def next_logits(self, ids: list[int], cache: DynamicCache) -> torch.Tensor:
         """Read tokens into the cache and return the scores of what may follow the last one."""
         read = torch.tensor([ids], device=self.device)
-        output = self._model(
-            input_ids=read, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
+        memory = {memory_name(self._model): cache}
+        output = self._model(input_ids=read, use_cache=True, logits_to_keep=1, **memory)
         logits: torch.Tensor = output.logits[0, -1]
         return logits
 

@@ -6,6 +6,7 @@ had read something. Training and chat go through the base model directly, so bot
 in the one way that stands here; what peft itself would calculate is the same.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,6 +16,12 @@ from peft import PeftType
 from transformers import DynamicCache, PreTrainedModel
 
 PROMPT_TYPES: Final = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
+
+
+def memory_name(model: Any) -> str:  # noqa: ANN401 (transformers' models share no type)
+    """Return what a model calls its memory of what it has read; Mamba has a word of its own."""
+    told = inspect.signature(model.forward).parameters
+    return "cache_params" if "cache_params" in told else "past_key_values"
 
 
 class Front:

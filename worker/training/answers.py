@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from transformers import DynamicCache
 
+from worker.methods.front import memory_name
 from worker.methods.learner import Learner
 from worker.training.chat_templates import ChatFormat
 from worker.training.objectives.objective import Objective
@@ -105,7 +106,7 @@ def likeliest_answers(
         team: who else answers the same, of a model that may be divided among them.
     """
     device = next(model.parameters()).device
-    memory = _memory_name(model)
+    memory = memory_name(model)
     ids, mask = _side_by_side(prompts, chat.tokenizer.pad_token_id or 0, device)
     if cache is not None and len(prompts) > 1:
         remembered = mask.new_ones(len(prompts), cache.get_seq_length())
@@ -155,12 +156,6 @@ def answer(
     """Return the model's likeliest answer to one question, as it is shown."""
     (said,) = likeliest_answers(model, chat, [prompt_ids], lambda: None, most_tokens=[most_tokens])
     return said.shown
-
-
-def _memory_name(model: Any) -> str:  # noqa: ANN401 (transformers' models share no type)
-    """Return what a model calls its memory of what it has read; Mamba has a word of its own."""
-    told = inspect.signature(model.forward).parameters
-    return "cache_params" if "cache_params" in told else "past_key_values"
 
 
 def _reads_side_by_side(learner: Learner) -> bool:
