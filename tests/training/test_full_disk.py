@@ -44,7 +44,7 @@ def undisturbed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> s
 
 # The first two stand for all where time is short.
 WRITERS: Final[dict[str, tuple[Any, str, int]]] = {
-    "a later checkpoint": (CheckpointFolder, "save", 3),
+    "a later checkpoint": (CheckpointFolder, "save", 4),
     "the result": (loop, "save_adapter", 1),
     "the fence": (CheckpointFolder, "take_over", 1),
     "tokens": (loop, "prepare_tokens", 1),

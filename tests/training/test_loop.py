@@ -162,7 +162,7 @@ def test_a_loss_that_is_no_number_is_not_the_best_and_does_not_spoil_the_result(
 def test_saving_takes_but_a_small_part_of_the_time(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_for(tiny_model, epochs=8, seconds_between_checkpoints=2.5)
+    recipe = recipe_for(tiny_model, epochs=8, seconds_between_checkpoints=5)
     run, events = prepared_run(make_run_folder(tmp_path / "run", recipe, sums(12)))
     clock = {"now": 0.0}
     update, publish = run._update, loop._publish_checkpoint  # noqa: SLF001 (they are to take time)
@@ -174,8 +174,8 @@ def test_saving_takes_but_a_small_part_of_the_time(
 
         return done
 
-    monkeypatch.setattr(run, "_update", takes(1.0, update))
-    monkeypatch.setattr(loop, "_publish_checkpoint", takes(0.75, publish))
+    monkeypatch.setattr(run, "_update", takes(2.0, update))
+    monkeypatch.setattr(loop, "_publish_checkpoint", takes(1.5, publish))
     monkeypatch.setattr(
         "worker.training.loop.time",
         SimpleNamespace(monotonic=lambda: clock["now"], perf_counter=time.perf_counter),

@@ -54,7 +54,9 @@ from worker.training.team.members import Members
 from worker.training.team.team import ALONE, Team, join
 from worker.training.tokens import prepare_tokens
 
-# A whole model and what is known of its steps take many seconds to save.
+# A whole model and what is known of its steps take many seconds to save. Who saves for as long as
+# this learns so many times as long before the next time.
+_LONG_SAVE_SECONDS: Final = 1.0
 _LEARNS_LONGER: Final = 10
 
 
@@ -341,7 +343,9 @@ def _step(run: TrainingRun) -> None:
 
 def _next_save(recipe: Recipe, seconds_to_save: float = 0.0) -> float:
     """Return when to save again: a run learns for most of its time, however much there is."""
-    wait = max(recipe.seconds_between_checkpoints, _LEARNS_LONGER * seconds_to_save)
+    wait = recipe.seconds_between_checkpoints
+    if seconds_to_save >= _LONG_SAVE_SECONDS:
+        wait = max(wait, _LEARNS_LONGER * seconds_to_save)
     return time.monotonic() + wait
 
 
