@@ -120,7 +120,9 @@ class Engine:
             self._release_asked = True
             self._hold_seconds = max(self._hold_seconds, hold_seconds)
             self._changed.notify_all()
-            return not (self._running or self._arrived or self._pool.is_loading)
+            # One that is done stands there until its round ends, which nobody need wait for.
+            writes = any(not generation.done for generation in self._running)
+            return not (writes or self._arrived or self._pool.is_loading)
 
     def loaded_names(self) -> list[str]:
         return self._pool.names()
@@ -230,7 +232,8 @@ class Engine:
                 generation.break_off(error)
 
     def _take_turns(self) -> None:
-        self._running.sort(key=_turn_order)
+        # Not in its place: a list that is being sorted looks empty to who asks for a release.
+        self._running = sorted(self._running, key=_turn_order)
         for generation in self._running:
             if generation.cancelled:
                 continue
