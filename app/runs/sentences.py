@@ -65,8 +65,14 @@ def phase_words(status: RunStatus, phase: str) -> PhaseWords:
     return PhaseWords(title, _MEANINGS.get(phase, ""))
 
 
+# Where nothing is left to be surprised at, the factor says only how little that is.
+_MANY_TIMES: Final = 1_000
+
+
 def times_word(factor: float) -> str:
-    """3.02 -> "3 times", 1.46 -> "1.5 times"."""
+    """3.02 -> "3 times", 1.46 -> "1.5 times", and no number that means nothing any more."""
+    if factor > _MANY_TIMES:
+        return f"over {_MANY_TIMES:,} times"
     rounded = round(factor) if factor >= 9.95 else round(factor, 1)
     return f"{rounded:,g} times"
 

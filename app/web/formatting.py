@@ -76,12 +76,6 @@ def plural(count: float, singular: str, several: str = "") -> str:
     return f"{number(count)}{_NO_BREAK}{word}"
 
 
-def times(factor: float) -> str:
-    """A factor as words go: 3.02 -> "3 times", 1.46 -> "1.5 times"."""
-    rounded = round(factor) if factor >= 9.95 else round(factor, 1)
-    return f"{rounded:,g} times"
-
-
 def ago(moment: datetime, now: datetime | None = None) -> Markup:
     """When something happened, counted from now, in a <time> that holds the exact moment."""
     moment = _aware(moment)

@@ -79,7 +79,6 @@ def make_environment(folder: Path = TEMPLATE_FOLDER) -> Environment:
         formatting.exact_duration,
         formatting.plural,
         percent,
-        formatting.times,
         formatting.ago,
         formatting.date,
         formatting.date_time,

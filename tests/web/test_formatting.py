@@ -120,13 +120,6 @@ def test_percent_reaches_a_hundred_only_when_all_is_there(
 
 
 @pytest.mark.parametrize(
-    ("factor", "expected"), [(3.02, "3 times"), (1.46, "1.5 times"), (1234.4, "1,234 times")]
-)
-def test_times(factor: float, expected: str) -> None:
-    assert formatting.times(factor) == expected
-
-
-@pytest.mark.parametrize(
     ("before", "expected"),
     [
         (timedelta(seconds=3), "just now"),
