@@ -249,9 +249,9 @@ def short_result(before: float | None, after: float | None) -> str:
     """Say in a few words, for a table, what came of a run; empty if nothing was measured."""
     match verdict(before, after):
         case "better" if before and after:
-            return f"{times_word(before / after)} less surprised by held-out examples"
+            return f"{_at_first(times_word(before / after))} less surprised by held-out examples"
         case "worse" if before and after:
-            return f"{times_word(after / before)} more surprised by held-out examples"
+            return f"{_at_first(times_word(after / before))} more surprised by held-out examples"
         case "same":
             return "About as surprised by held-out examples as before"
         case _:
@@ -275,6 +275,11 @@ def data_sentence(examples_cut: int, examples_left_out: int) -> str:
 
 def _examples(count: int) -> str:
     return "1 example was" if count == 1 else f"{count:,} examples were"
+
+
+def _at_first(words: str) -> str:
+    """Write words as they stand at the beginning of a line."""
+    return words[0].upper() + words[1:]
 
 
 def _compared(before: float, now: float, finds: str) -> str:

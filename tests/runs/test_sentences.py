@@ -57,7 +57,7 @@ def test_the_result_has_a_sentence_and_a_verdict(
     ("after", "expected"),
     [
         (0.5, "2 times less surprised by held-out examples"),
-        (0.00002, "over 1,000 times less surprised by held-out examples"),
+        (0.00002, "Over 1,000 times less surprised by held-out examples"),
         (1.1, "About as surprised by held-out examples as before"),
         (1.3, "1.3 times more surprised by held-out examples"),
         (None, ""),
