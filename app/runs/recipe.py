@@ -112,7 +112,8 @@ class Recipe(BaseModel):
 
     Early stopping after Prechelt, "Early stopping – but when?" (1998). Earlier recipes lack it.
     """
-    seconds_between_checkpoints: float = Field(default=30.0, gt=0.0, le=3600.0)
+    seconds_between_checkpoints: float = Field(default=30.0, ge=0.0, le=3600.0)
+    """How often the run saves where it is; with 0 after every update, however long that takes."""
 
     @model_validator(mode="before")
     @classmethod

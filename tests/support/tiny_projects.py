@@ -98,7 +98,7 @@ def queue_tiny_run(
     subject: Subject,
     prepare: Callable[[Path], object] = lambda _folder: None,
 ) -> str:
-    """Queue a run of a second or two that saves where it is many times.
+    """Queue a run of a second or two that saves where it is after every update.
 
     Args:
         engine: the database.
@@ -119,7 +119,7 @@ def queue_tiny_run(
     with transaction(engine) as session:
         project, base = session.get_one(Project, project_id), session.get_one(BaseModel, _BASE_ID)
         run = start_run(session, storage, project, base, Preset.QUICK, choices, None)
-        recipe = Recipe.model_validate({**run.recipe, "seconds_between_checkpoints": 0.05})
+        recipe = Recipe.model_validate({**run.recipe, "seconds_between_checkpoints": 0})
         run.recipe = recipe.model_dump(mode="json")
         folder = storage.path("runs", run.id)
         write_atomically(folder / RECIPE_FILE, recipe.model_dump_json().encode())

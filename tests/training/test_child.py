@@ -45,7 +45,7 @@ def test_a_killed_run_ends_with_the_same_adapter_as_an_undisturbed_one(
         epochs=6,
         method_settings={"rank": 4, "dropout": 0.1},
         evaluations=3,
-        seconds_between_checkpoints=0.05,
+        seconds_between_checkpoints=0,
     )
     code, events, errors = run_child(new_run(tmp_path / "undisturbed", recipe))
     assert code == 0, errors

@@ -31,7 +31,7 @@ def full_disk() -> Iterator[None]:
 
 def run_folder(folder: Path, base: Path) -> Path:
     """A run that writes all that any run does: of preferences, which ask the base model first."""
-    recipe = recipe_for(base, objective=Objective.DPO, seconds_between_checkpoints=0.001)
+    recipe = recipe_for(base, objective=Objective.DPO, seconds_between_checkpoints=0)
     return make_run_folder(folder, recipe, pairs(12), pairs(6, first=50))
 
 

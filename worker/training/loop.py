@@ -119,7 +119,7 @@ class TrainingRun:
                 self._heed_people()
                 if self._early_end():
                     break
-                if time.monotonic() > self.next_save:
+                if time.monotonic() >= self.next_save:
                     self.save_checkpoint()
                 self._update([int(row) for row in updates[state.updates_done]])
             if state.updates_done == len(updates):
@@ -344,7 +344,7 @@ def _step(run: TrainingRun) -> None:
 def _next_save(recipe: Recipe, seconds_to_save: float = 0.0) -> float:
     """Return when to save again: a run learns for most of its time, however much there is."""
     wait = recipe.seconds_between_checkpoints
-    if seconds_to_save >= _LONG_SAVE_SECONDS:
+    if wait and seconds_to_save >= _LONG_SAVE_SECONDS:
         wait = max(wait, _LEARNS_LONGER * seconds_to_save)
     return time.monotonic() + wait
 
