@@ -7,26 +7,31 @@ import torch
 from torch.nn import functional
 
 from worker.training import head
+from worker.training.scores import Treatment
 
 _ROWS = 700
 _WIDTH = 24
 _WORDS = 2500
 _SCALE = 0.25
+_UNTREATED = Treatment()
 
 Case = tuple[torch.Tensor, head.Head, torch.Tensor]
 
 
-def case(scores: float = 1.0, *, has_bias: bool = False) -> Case:
+def case(scores: float = 1.0, *, has_bias: bool = False, treatment: Treatment = _UNTREATED) -> Case:
     """Return rows, a head and targets over several tiles and none of them full."""
     torch.manual_seed(3)
     hidden = torch.randn(_ROWS, _WIDTH) * scores
     bias = torch.randn(_WORDS) if has_bias else None
-    return hidden, head.Head(torch.randn(_WORDS, _WIDTH), bias), torch.randint(_WORDS, (_ROWS,))
+    of = head.Head(torch.randn(_WORDS, _WIDTH), bias, treatment)
+    return hidden, of, torch.randint(_WORDS, (_ROWS,))
 
 
 def whole_scores(hidden: torch.Tensor, of: head.Head) -> torch.Tensor:
     bias = None if of.bias is None else of.bias.double()
-    return functional.linear(hidden.double(), of.weight.double(), bias)
+    given = functional.linear(hidden.double(), of.weight.double(), bias)
+    scale, cap = of.treatment
+    return given * scale if cap is None else cap * torch.tanh(given * scale / cap)
 
 
 def whole_loss(hidden: torch.Tensor, of: head.Head, targets: torch.Tensor) -> torch.Tensor:
@@ -48,6 +53,9 @@ CASES = {
     "ordinary": case(),
     "with_bias": case(has_bias=True),
     "scores_that_leave_every_number_format": case(60.0),
+    "a_scale": case(has_bias=True, treatment=Treatment(0.125)),
+    "a_soft_cap": case(8.0, treatment=Treatment(cap=30.0)),
+    "a_scale_and_then_a_soft_cap": case(8.0, has_bias=True, treatment=Treatment(0.5, 10.0)),
     "the_largest_in_the_last_tile": (
         torch.ones(_ROWS, 1),
         head.Head(torch.linspace(-400, 400, _WORDS)[:, None], None),

@@ -38,7 +38,8 @@ def test_it_equals_the_full_computation(kind: str, tmp_path: Path) -> None:
 
     assert torch.allclose(ours, plain, rtol=1e-5)
     assert torch.allclose(our_gradient, plain_gradient, rtol=1e-4, atol=1e-6)
-    assert loss.is_short == (kind not in {"gemma_soft_cap", "granite_scaled", "granite_4"})
+    # The scores of the whole vocabulary are never there, whatever the model does to them.
+    assert loss.is_short
 
 
 def test_filling_at_the_right_changes_nothing(tmp_path: Path) -> None:

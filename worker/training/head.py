@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from app.runs.costs.tiles import ANSWERS_AT_ONCE, WORDS_AT_ONCE, WORDS_AT_ONCE_ON_A_CARD
+from worker.training.scores import Treatment
 
 # So far may a score lie above what is held for the largest; beyond it, the sums are brought down.
 # The exponential of it is a number of every format.
@@ -24,10 +25,14 @@ _SLACK: Final = 8.0
 
 
 class Head(NamedTuple):
-    """A frozen head: weight is (vocabulary, width), bias (vocabulary,) or None."""
+    """A frozen head: weight is (vocabulary, width), bias (vocabulary,) or None.
+
+    The treatment makes the model's scores of what the two give.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
+    treatment: Treatment = Treatment()
 
 
 def loss(hidden: torch.Tensor, head: Head, targets: torch.Tensor, scale: float) -> torch.Tensor:
@@ -60,7 +65,7 @@ class _Loss(torch.autograd.Function):
             sums = _Sums.over(hidden[here], head, targets[here], with_others=needs_slope)
             total -= sums.told().sum()
             if slope is not None:
-                slope[here] = sums.slope(head.weight, targets[here]).mul_(scale)
+                slope[here] = sums.slope(head, targets[here]).mul_(scale)
         ctx.save_for_backward(slope)
         return total * scale
 
@@ -83,17 +88,18 @@ class _LogProbabilities(torch.autograd.Function):
         told = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         for here in _blocks(len(targets)):
             told[here] = _Sums.over(hidden[here], head, targets[here], with_others=False).told()
-        ctx.save_for_backward(hidden, *head, targets)
+        ctx.save_for_backward(hidden, head.weight, head.bias, targets)
+        ctx.treatment = head.treatment
         return told
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:  # noqa: ANN401
         hidden, weight, bias, targets = ctx.saved_tensors
-        head = Head(weight, bias)
+        head = Head(weight, bias, ctx.treatment)
         slope = torch.empty_like(hidden)
         for here in _blocks(len(targets)):
             sums = _Sums.over(hidden[here], head, targets[here], with_others=True)
-            slope[here] = sums.slope(weight, targets[here]).mul_(-upstream[here, None])
+            slope[here] = sums.slope(head, targets[here]).mul_(-upstream[here, None])
         return slope, None, None
 
 
@@ -111,7 +117,7 @@ class _Sums:
         whole: (rows, 1), the sum of exponentials.
         target: (rows, 1), the target's score.
         others: (rows, width), the sum of the head's weights of all words but the target, each
-            times its exponential; None where nobody wants a slope.
+            times its exponential and its score's steepness; None where nobody wants a slope.
     """
 
     reference: torch.Tensor
@@ -132,28 +138,32 @@ class _Sums:
         for first in range(0, len(head.weight), at_once):
             words = slice(first, first + at_once)
             bias = None if head.bias is None else head.bias[words]
-            scores = functional.linear(hidden, head.weight[words], bias).float()
-            sums._take(scores, head.weight[words], targets - first)
+            given = functional.linear(hidden, head.weight[words], bias).float()
+            tile = Head(head.weight[words], bias, head.treatment)
+            sums._take(head.treatment.treat(given), tile, targets - first)
         return sums
 
-    def _take(self, scores: torch.Tensor, weight: torch.Tensor, places: torch.Tensor) -> None:
+    def _take(self, scores: torch.Tensor, head: Head, places: torch.Tensor) -> None:
         """Add a tile, whose scores may be overwritten.
 
         Args:
             scores: (rows, words).
-            weight: the head's, of these words.
+            head: of these words only.
             places: (rows,), where among these words the target would be; outside of them, if it is
                 another one.
         """
-        rows = ((places >= 0) & (places < len(weight))).nonzero()[:, 0]
+        rows = ((places >= 0) & (places < len(head.weight))).nonzero()[:, 0]
         targets = (rows, places[rows])
         self.target[rows, 0] = scores[targets]
         self._follow(scores.amax(dim=-1, keepdim=True))
+        steepness = None if self.others is None else head.treatment.steepness(scores)
         parts = scores.sub_(self.reference).exp_()
         self.whole += parts.sum(dim=-1, keepdim=True)
         if self.others is not None:
             parts[targets] = 0.0
-            _add_product(self.others, parts, weight)
+            if steepness is not None:
+                parts *= steepness
+            _add_product(self.others, parts, head.weight)
 
     def _follow(self, largest: torch.Tensor) -> None:
         """Bring the sums down to another reference where scores have left the old one."""
@@ -171,7 +181,7 @@ class _Sums:
         """Return the target's log-probability: (rows,)."""
         return (self.target - self.reference - self.whole.log())[:, 0]
 
-    def slope(self, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def slope(self, head: Head, targets: torch.Tensor) -> torch.Tensor:
         """Return the gradient of the cross-entropy with respect to what the head read.
 
         The target's own part is added apart: once a word is as good as certain, what is left of it
@@ -180,7 +190,10 @@ class _Sums:
         if self.others is None:
             raise RuntimeError("a slope that was not asked for is wanted")
         missing = torch.expm1(self.told())[:, None]
-        return (self.others / self.whole).addcmul_(weight[targets].float(), missing)
+        steepness = head.treatment.steepness(self.target)
+        if steepness is not None:
+            missing *= steepness
+        return (self.others / self.whole).addcmul_(head.weight[targets].float(), missing)
 
 
 def _add_product(sums: torch.Tensor, parts: torch.Tensor, weight: torch.Tensor) -> None:

@@ -4,9 +4,9 @@ A language model's head is its largest single product: hidden size times vocabul
 token. So only the hidden states that tell an answer token go through it, tile by tile (`head.py`),
 so that the scores of the whole vocabulary never pile up.
 
-Some models do more after the head (a soft cap, a scale). Whether the short way is the same as the
-model's own is not guessed from names but tried once on a few tokens; where it is not, the model's
-own full scores are used.
+Some models do more after the head: a soft cap or a scale (`scores.py`). Whether the short way is
+the same as the model's own is not guessed from names but tried once on a few tokens; where it is
+not, the model's own full scores are used.
 """
 
 from typing import Any, Final
@@ -19,17 +19,15 @@ from worker.methods.front import Front
 from worker.training import head
 from worker.training.batches import MicroBatch
 from worker.training.packed.decoder import PackedDecoder
+from worker.training.scores import Treatment, find_treatment
 
 _PROBE_TOKENS: Final = 7
-# Settings of known models that change the scores; small random scores may not show a soft cap.
-_SCORE_CHANGING_KEYS: Final = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
 class AnswerLoss:
     """Sums the cross-entropy over a micro-batch's answer tokens.
 
     Attributes:
-        is_short: whether the head is applied at the answers only.
         packed: the way to the hidden states without filling, where the model has one.
         front: the virtual tokens that stand before every row, if there are any.
     """
@@ -39,8 +37,13 @@ class AnswerLoss:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._head: Any = model.get_output_embeddings()
-        self.is_short = self._short_way_is_right()
+        self._treatment = self._find_treatment()
         self.packed: PackedDecoder | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the head is applied at the answers only."""
+        return self._treatment is not None
 
     @property
     def device(self) -> torch.device:
@@ -58,32 +61,34 @@ class AnswerLoss:
         self.packed = PackedDecoder.of(self._model) if can_be_tried else None
 
     @property
-    def _frozen_head(self) -> head.Head:
-        return head.Head(self._head.weight, self._head.bias)
+    def _frozen_head(self) -> head.Head | None:
+        """The head for the short way; None where the model's scores are needed as a whole."""
+        if self._treatment is None or self._head.weight.requires_grad:
+            return None
+        return head.Head(self._head.weight, self._head.bias, self._treatment)
 
     def total(self, batch: MicroBatch, scale: float = 1.0) -> torch.Tensor:
         """Return scale times the summed loss."""
-        if not self.is_short or self._head.weight.requires_grad:
-            logits = self._logits_at(batch)
-            return functional.cross_entropy(logits, batch.targets, reduction="sum") * scale
-        return head.loss(self.hidden_at(batch), self._frozen_head, batch.targets, scale)
+        if (frozen := self._frozen_head) is None:
+            scores = self._scores_at(batch)
+            return functional.cross_entropy(scores, batch.targets, reduction="sum") * scale
+        return head.loss(self.hidden_at(batch), frozen, batch.targets, scale)
 
     def log_probabilities(self, batch: MicroBatch) -> torch.Tensor:
         """Return the log-probability of each target, in fp32: (targets,)."""
-        if not self.is_short or self._head.weight.requires_grad:
-            logits = self._logits_at(batch)
-            return -functional.cross_entropy(logits, batch.targets, reduction="none")
-        return head.log_probabilities(self.hidden_at(batch), self._frozen_head, batch.targets)
+        if (frozen := self._frozen_head) is None:
+            scores = self._scores_at(batch)
+            return -functional.cross_entropy(scores, batch.targets, reduction="none")
+        return head.log_probabilities(self.hidden_at(batch), frozen, batch.targets)
 
-    def _logits_at(self, batch: MicroBatch) -> torch.Tensor:
+    def _scores_at(self, batch: MicroBatch) -> torch.Tensor:
         """Return the scores of the whole vocabulary, in fp32: (positions, vocabulary)."""
-        if self.is_short:
+        if self._treatment is not None:
             # The head itself learns, so the way back leads through it as well.
-            scores: torch.Tensor = self._head(self.hidden_at(batch)).float()
-            return scores
-        logits = self._model(**self._inputs(batch.ids), use_cache=False).logits
-        logits = logits[:, self._places :]
-        chosen: torch.Tensor = logits.reshape(-1, logits.shape[-1])[batch.positions].float()
+            return self._treatment.treat(self._head(self.hidden_at(batch)).float())
+        scores = self._model(**self._inputs(batch.ids), use_cache=False).logits
+        scores = scores[:, self._places :]
+        chosen: torch.Tensor = scores.reshape(-1, scores.shape[-1])[batch.positions].float()
         return chosen
 
     def pass_idly(self) -> None:
@@ -113,17 +118,15 @@ class AnswerLoss:
         return 0 if self.front is None else self.front.places
 
     @torch.no_grad()
-    def _short_way_is_right(self) -> bool:
-        """Compare both ways on a few tokens."""
+    def _find_treatment(self) -> Treatment | None:
+        """Compare both ways on a few tokens; None if they differ in what is not known here."""
         if type(self._head) is not torch.nn.Linear or self._model.base_model is self._model:
-            return False
-        if any(getattr(self._model.config, key, None) for key in _SCORE_CHANGING_KEYS):
-            return False
+            return None
         was_training = self._model.training
         self._model.eval()
         vocabulary = self._head.weight.shape[0]
         ids = torch.arange(_PROBE_TOKENS, device=self._head.weight.device)[None] % vocabulary
-        full = self._model(input_ids=ids, use_cache=False).logits.float()
-        short = self._head(self._hidden(ids)).float()
+        scores = self._model(input_ids=ids, use_cache=False).logits
+        given = self._head(self._hidden(ids))
         self._model.train(was_training)
-        return full.shape == short.shape and torch.allclose(full, short, rtol=1e-3, atol=1e-4)
+        return find_treatment(self._model.config, given, scores)
