@@ -168,8 +168,44 @@ def test_a_thought_that_only_the_question_opens_is_opened_in_the_learned_row_too
     assert not row.mask[len(prompt) - 1]
     assert learned_text(chat, row) == ["It is 7.<|end|>", f"{answer}<|end|>"]
     # Where the answer holds its thought, nothing is opened twice.
-    talk[-1] = Message(role="assistant", content="<think>\nHm.</think>7")
-    assert learned_text(chat, encode(chat, talk))[-1] == "Hm.</think>7<|end|>"
+    for thought in ("<think>\nHm.", "<think>Hm."):
+        talk[-1] = Message(role="assistant", content=f"{thought}</think>7")
+        assert learned_text(chat, encode(chat, talk))[-1] == "Hm.</think>7<|end|>"
+
+
+# As the models named have it: they take a thought out of the answer, and Qwen3 writes it anew.
+_PARTED = "{% set said = m['content'].split('</think>')[-1].lstrip('\n') %}"
+_QWEN3 = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' }}" + _PARTED + "{% if loop.last and "
+    "m['role'] == 'assistant' %}{{ '<think>\n' + m['content'].split('</think>')[0].split('<think>')"
+    "[-1].strip('\n') if '</think>' in m['content'] else '<think>\n' }}{{ '\n</think>\n\n' }}"
+    "{% endif %}{{ said + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}"
+    "{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+_DISTILLED = (
+    "{% for m in messages %}" + _PARTED + "{{ '<|' + m['role'] + '|>' + said + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "learned"),
+    [(_QWEN3, "<think>\nHm.\n</think>\n\n7<|end|>"), (_DISTILLED, "Hm.\n</think>\n\n7<|end|>")],
+)
+def test_a_thought_in_an_answer_is_learned_as_written_where_the_answer_is_asked_for(
+    template: str, learned: str
+) -> None:
+    chat = ChatFormat(make_tokenizer(template=template))
+    talk = [TALK[1], Message(role="assistant", content="<think>\nHm.\n</think>\n\n7")]
+    row = encode(chat, talk)
+    prompt = chat.encode_prompt(talk[:1])
+    assert row.ids[: len(prompt)] == prompt
+    assert learned_text(chat, row) == [learned]
+    # Without one, nothing is different.
+    talk[-1] = Message(role="assistant", content="7")
+    assert learned_text(chat, encode(chat, talk)) == ["7<|end|>"]
+    assert encode(chat, talk).ids[: len(prompt)] == prompt
 
 
 def test_a_template_cannot_count_forever(monkeypatch: pytest.MonkeyPatch) -> None:

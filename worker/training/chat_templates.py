@@ -87,6 +87,24 @@ def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
     return ("{{ bos_token }}" if begins_with_bos else "") + template
 
 
+@dataclass(frozen=True)
+class _Around:
+    """What a template writes around a last answer.
+
+    Attributes:
+        opening: before an answer to come, and not before one that is there.
+        closing: after one that is there.
+    """
+
+    opening: str
+    closing: str
+
+    def without_opening(self, answer: str) -> str:
+        """Return the answer without what the question has opened for it already."""
+        own = (self.opening, self.opening.strip())
+        return answer.removeprefix(next((one for one in own if answer.startswith(one)), ""))
+
+
 class ChatFormat:
     """A tokenizer with the chat template that this run uses.
 
@@ -114,7 +132,7 @@ class ChatFormat:
         self._in_answers = _any_of(special)
         self._in_questions = _any_of([*special, *named])
         self._header_in_answers = self._find_header_in_answers() if self._has_markers else ""
-        self._opening = "" if self._has_markers else self._find_opening()
+        self._around = None if self._has_markers else self._find_what_stands_around()
         self._pieces = PieceEncoder(tokenizer)
         self.stop_ids = self._find_stop_ids()
 
@@ -213,14 +231,20 @@ class ChatFormat:
         return [piece for piece in pieces if piece.text]
 
     def _begun_as_asked(self, messages: list[Message], full: str) -> str:
-        """Return the text with its last answer after the very words with which it is asked for."""
-        if not self._opening or len(messages) < 2 or messages[-1]["role"] != "assistant":
+        """Return the text with its last answer after the very words with which it is asked for.
+
+        Some templates open a thought only where the model is to go on, and some write an answer's
+        own thoughts elsewhere or leave them out. The answer is then put there as it was written.
+        """
+        if not self._around or len(messages) < 2 or messages[-1]["role"] != "assistant":
             return full
         prompt = self._render(messages[:-1], add_generation_prompt=True)
-        shown = prompt.removesuffix(self._opening)
-        if full.startswith(prompt) or not full.startswith(shown):
+        if full.startswith(prompt):
             return full
-        return prompt + full[len(shown) :]
+        answer, shown = messages[-1]["content"], prompt.removesuffix(self._around.opening)
+        is_whole = full.startswith(shown) and full[len(shown) :].startswith(answer.strip())
+        answered = full[len(shown) :] if is_whole else answer + self._around.closing
+        return prompt + self._around.without_opening(answered)
 
     def _spans_by_difference(self, messages: list[Message], full: str) -> list[tuple[int, int]]:
         """Where the answers stand: between the text before an answer and the text with it.
@@ -253,11 +277,8 @@ class ChatFormat:
         ]
         return text, [(start, end) for start, end in begun if end > start]
 
-    def _find_opening(self) -> str:
-        """What the template writes before an answer to come, and not before one that is there.
-
-        Some templates open a thought only where the model is to go on.
-        """
+    def _find_what_stands_around(self) -> "_Around | None":
+        """Find it by a question with two answers; None if the template refuses such a thing."""
         question = Message(role="user", content="a")
         try:
             prompt = self._render([question], add_generation_prompt=True)
@@ -266,9 +287,10 @@ class ChatFormat:
                 for answer in ("b", "c")
             ]
         except UnusableConversationError:
-            return ""
+            return None
         header = shown[0][: _common_length(shown[0], shown[1])]
-        return prompt[len(header) :] if prompt.startswith(header) else ""
+        opening = prompt[len(header) :] if prompt.startswith(header) else ""
+        return _Around(opening, closing=shown[0][len(header) + 1 :])
 
     def _find_header_in_answers(self) -> str:
         """What the markers count as the answer although the question's text ends with it.
