@@ -42,17 +42,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("models") / "llama")
 
 
-@pytest.fixture
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The base in 32 bits, in which two ways to the same answer differ by little."""
-    monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: torch.float32)
-
-
-@pytest.fixture
-def in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: torch.bfloat16)
-
-
 def run_folder(
     folder: Path,
     model: Path,
@@ -163,6 +152,7 @@ def test_olora_refuses_layers_of_an_older_form_and_says_why(tmp_path: Path) -> N
     prepared_run(run_folder(tmp_path / "other", base, Method.PISSA))
 
 
+@pytest.mark.usefixtures("number_format")
 @pytest.mark.parametrize("method", [Method.LORA, Method.ADALORA])
 def test_lora_leaves_out_what_the_kernels_of_mamba_read_directly(
     method: Method, tmp_path: Path
@@ -181,6 +171,18 @@ def test_a_rank_that_the_layers_have_no_room_for_is_refused(
     with pytest.raises(TrainingFailureError, match="a rank of 16 at most, and 17 was") as caught:
         prepared_run(folder)
     assert caught.value.code == "method_unsuited"
+    assert caught.value.next_step.startswith("Choose a rank of 16 or less. Or choose LoRA")
+
+
+@pytest.mark.parametrize("method", [Method.PROMPT_TUNING, Method.P_TUNING])
+def test_virtual_tokens_are_refused_where_a_model_must_know_its_tokens(
+    method: Method, tmp_path: Path
+) -> None:
+    base = make_tiny_model(tmp_path / "base", "gemma_4")
+    with pytest.raises(TrainingFailureError, match="reads the tokens that it knows") as caught:
+        prepared_run(run_folder(tmp_path / "run", base, method))
+    assert caught.value.code == "method_unsuited"
+    prepared_run(run_folder(tmp_path / "other", base, Method.PREFIX_TUNING))
 
 
 def test_what_peft_alone_refuses_is_no_puzzle(

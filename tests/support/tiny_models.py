@@ -112,6 +112,15 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
         "gemma_soft_cap": lambda: transformers.Gemma2Config(
             **shape, head_dim=8, final_logit_softcapping=0.5, sliding_window=16
         ),
+        # It looks up vectors of a token for each layer too.
+        "gemma_4": lambda: transformers.Gemma4TextConfig(
+            **shape,
+            head_dim=8,
+            vocab_size_per_layer_input=VOCABULARY,
+            hidden_size_per_layer_input=8,
+            num_kv_shared_layers=0,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
         "granite_scaled": lambda: transformers.GraniteConfig(**shape, logits_scaling=8.0),
         "qwen3": lambda: transformers.Qwen3Config(**shape, head_dim=8),
         "smollm3": lambda: transformers.SmolLM3Config(**shape),

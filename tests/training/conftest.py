@@ -5,20 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.number_formats import in_float32, number_format
 from tests.support.tiny_models import make_tiny_model
+
+__all__ = ["in_float32", "number_format"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def number_format(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
-    """Each format that the loop may choose for the base, whichever is faster on this machine."""
-    dtype: torch.dtype = request.param
-    monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: dtype)
-    return dtype
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,9 @@ from worker.training.failures import TrainingFailureError
 from worker.training.loop import TrainingRun
 from worker.training.questions import SampleQuestion
 
+# In fewer bits the words of a model that says anything at random hang on the last rounding.
+pytestmark = pytest.mark.usefixtures("in_float32")
+
 # The last one is longer than the window of the models that have one, together with its answer.
 WORDS = ("What is 5?", "Hello there. What is 5 and 6?", "It is so. " * 5 + "What is 7?")
 

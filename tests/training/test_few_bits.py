@@ -48,11 +48,6 @@ EACH = [
 ]
 
 
-@pytest.fixture
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.training.precision.choose_dtype", lambda _: torch.float32)
-
-
 def folder_for(
     folder: Path, model: Path, form: Quantization, method: Method = Method.LORA, epochs: int = 6
 ) -> Path:

@@ -42,6 +42,18 @@ def test_it_equals_the_full_computation(kind: str, tmp_path: Path) -> None:
     assert loss.is_short
 
 
+def test_a_model_that_adds_up_in_32_bits_has_a_head_in_16_bits_all_the_same(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path, "mamba")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    batch = random_batch()
+    loss = AnswerLoss(model)
+    with torch.no_grad():
+        logits = model(input_ids=batch.ids).logits.flatten(0, 1)[batch.positions].float()
+        plain = functional.cross_entropy(logits, batch.targets, reduction="sum")
+        assert loss.is_short
+        assert torch.allclose(loss.total(batch), plain, rtol=1e-2)
+
+
 def test_filling_at_the_right_changes_nothing(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(make_tiny_model(tmp_path)).eval()
     loss = AnswerLoss(model)

@@ -11,6 +11,10 @@ from worker.training.scores import Treatment, find_treatment
 _GIVEN = torch.linspace(-9, 9, 50).reshape(5, 10)
 
 
+def config(**numbers: Any) -> LlamaConfig:  # noqa: ANN401 (numbers that other models have)
+    return LlamaConfig(**numbers)
+
+
 @pytest.mark.parametrize(
     ("numbers", "scores", "expected"),
     [
@@ -33,15 +37,15 @@ _GIVEN = torch.linspace(-9, 9, 50).reshape(5, 10)
 def test_it_is_one_that_makes_the_scores(
     numbers: dict[str, Any], scores: torch.Tensor, expected: Treatment | None
 ) -> None:
-    assert find_treatment(LlamaConfig(**numbers), _GIVEN, scores) == expected
+    assert find_treatment(config(**numbers), _GIVEN, scores) == expected
 
 
 def test_a_cap_that_hardly_shows_in_small_scores_is_kept_for_larger_ones() -> None:
     small = _GIVEN / 1000
-    assert find_treatment(LlamaConfig(logits_soft_cap=30.0), small, small) == Treatment(cap=30.0)
+    assert find_treatment(config(logits_soft_cap=30.0), small, small) == Treatment(cap=30.0)
 
 
 def test_rounding_in_the_format_of_the_model_is_no_other_treatment() -> None:
     given = _GIVEN.bfloat16()
     scores = given / 3.0
-    assert find_treatment(LlamaConfig(logits_scaling=3.0), given, scores) == Treatment(1 / 3.0)
+    assert find_treatment(config(logits_scaling=3.0), given, scores) == Treatment(1 / 3.0)

@@ -167,7 +167,7 @@ def _layer_norms(_settings: SettingValues, model: PreTrainedModel, _steps: int) 
 
 
 def _prompt_tuning(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftConfig:
-    targets.require_memory(model)
+    targets.require_vectors(model)
     return peft.PromptTuningConfig(
         num_virtual_tokens=int(settings["virtual_tokens"]),
         prompt_tuning_init=str(settings["start"]),
@@ -176,7 +176,7 @@ def _prompt_tuning(settings: SettingValues, model: PreTrainedModel, _steps: int)
 
 
 def _p_tuning(settings: SettingValues, model: PreTrainedModel, _steps: int) -> PeftConfig:
-    targets.require_memory(model)
+    targets.require_vectors(model)
     return peft.PromptEncoderConfig(
         num_virtual_tokens=int(settings["virtual_tokens"]),
         encoder_hidden_size=int(settings["encoder_size"]),

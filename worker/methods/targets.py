@@ -25,7 +25,16 @@ _OF_MAMBA: Final = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "n
 
 
 class UnsuitableModelError(Exception):
-    """A method cannot work on this base model; the text says why, as the end of a sentence."""
+    """A method cannot work on this base model.
+
+    Args:
+        why: as the end of a sentence.
+        instead: what would help before another method does, as the beginning of one.
+    """
+
+    def __init__(self, why: str, instead: str = "") -> None:
+        super().__init__(why)
+        self.instead = instead
 
 
 def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
@@ -60,7 +69,8 @@ def require_rank(model: PreTrainedModel, rank: int) -> None:
     if rank > most:
         raise UnsuitableModelError(
             f"it begins with what is in the layers already, which is enough for a rank of {most} "
-            f"at most, and {rank} was asked for"
+            f"at most, and {rank} was asked for",
+            instead=f"Choose a rank of {most} or less",
         )
 
 
@@ -112,6 +122,24 @@ def require_memory(model: PreTrainedModel) -> None:
     output = reads(input_ids=token, use_cache=True, logits_to_keep=1)
     if getattr(output, "past_key_values", None) is None:
         raise UnsuitableModelError("it remembers what it has read in a form of its own")
+
+
+@torch.no_grad()
+def require_vectors(model: PreTrainedModel) -> None:
+    """Raise UnsuitableModelError if virtual tokens cannot stand where tokens would.
+
+    Some families look up more than one vector for a token, so they must know which one it is.
+    """
+    require_memory(model)
+    weight: Any = model.get_input_embeddings().weight
+    reads: Any = model.base_model
+    nobodys = torch.linspace(-1, 1, weight.shape[-1], dtype=weight.dtype, device=weight.device)
+    try:
+        reads(inputs_embeds=nobodys[None, None], use_cache=False)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UnsuitableModelError("it reads the tokens that it knows and no others") from error
 
 
 def require_plain_memory(model: PreTrainedModel) -> None:

@@ -192,11 +192,20 @@ def base_model_refused(name: str, why: str) -> TrainingFailureError:
     )
 
 
-def method_unsuited(method: str, model: str, why: str) -> TrainingFailureError:
+def method_unsuited(method: str, model: str, why: str, instead: str = "") -> TrainingFailureError:
+    """A method cannot be used with a base model.
+
+    Args:
+        method: its title.
+        model: its name.
+        why: as the end of a sentence.
+        instead: what would help before another method does, as the beginning of a sentence.
+    """
+    others = "LoRA, which works with every base model, or another base model"
     return TrainingFailureError(
         "method_unsuited",
         f"{method} cannot be used with the base model {model}, because {why}.",
-        "Choose LoRA, which works with every base model, or another base model.",
+        f"{instead}. Or choose {others}." if instead else f"Choose {others}.",
     )
 
 

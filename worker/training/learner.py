@@ -65,7 +65,9 @@ def _loaded(
             recipe.method, recipe.method_settings, base, total_steps, recipe.seed, load_again
         )
     except UnsuitableModelError as error:
-        raise failures.method_unsuited(method.title, recipe.base_model_name, str(error)) from error
+        raise failures.method_unsuited(
+            method.title, recipe.base_model_name, str(error), error.instead
+        ) from error
     learner.also_learn(objective.weights())
     objective.loss.front = learner.front
     return learner

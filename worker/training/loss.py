@@ -107,7 +107,8 @@ class AnswerLoss:
 
     def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self._model.base_model(**self._inputs(ids), use_cache=False)[0]
-        return hidden[:, self._places :]
+        # Some families, such as Mamba, add their layers up in fp32, whatever the head is in.
+        return hidden[:, self._places :].to(self._head.weight.dtype)
 
     def _inputs(self, ids: torch.Tensor) -> dict[str, Any]:
         return {"input_ids": ids} if self.front is None else self.front.inputs(ids)
