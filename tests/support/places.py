@@ -78,7 +78,12 @@ def seen(run_folder: Path) -> list[tuple[str, int, float]]:
 
 @contextmanager
 def at(run_folder: Path, place: str) -> Iterator[None]:
-    """Mark that this process is at a place, and let it or those above it be killed there."""
+    """Mark that this process is at a place, and let it or those above it be killed there.
+
+    Whoever brought death on itself does not leave the place. It dies a few milliseconds after those
+    above it, and what it did meanwhile would be a second life: it could enter the place of the next
+    kill and be gone before that kill's moment, or kill the stranger who adopted it.
+    """
     _note(run_folder, f"+ {place} 0")
     entry = sum(line.startswith(f"+ {place} ") for line in _lines(run_folder / _DIARY))
     armed = [
@@ -91,6 +96,8 @@ def at(run_folder: Path, place: str) -> Iterator[None]:
     seconds = time.monotonic() - began
     for one in armed:
         one.strike()
+    if any(one.ends_this_process for one in armed):
+        threading.Event().wait()
     _note(run_folder, f"- {place} {seconds:.6f}")
 
 
@@ -123,6 +130,12 @@ class _Armed:
         timer.daemon = True
         timer.start()
 
+    @property
+    def ends_this_process(self) -> bool:
+        """Whether this process is its victim, or dies with its victim."""
+        is_above_or_here = self._kill.victim is not Victim.TRAINING or _is_training()
+        return self._kill.by == signal.SIGKILL and is_above_or_here
+
     def strike(self) -> None:
         if not self._once.acquire(blocking=False):
             # The timer is at it in this moment, and ends this process or the one above it.
@@ -135,7 +148,7 @@ class _Armed:
 def _pids(victim: Victim) -> list[int]:
     """Return whom to kill, this process last."""
     me = os.getpid()
-    is_training = "killable_child" in Path("/proc/self/cmdline").read_text()
+    is_training = _is_training()
     pool = os.getppid() if is_training else me
     main = _parent_of(pool)
     training = [me] if is_training else children_of(me)
@@ -148,6 +161,10 @@ def _pids(victim: Victim) -> list[int]:
             return [main]
         case Victim.ALL:
             return [main, *([pool, me] if is_training else [*training, me])]
+
+
+def _is_training() -> bool:
+    return "killable_child" in Path("/proc/self/cmdline").read_text()
 
 
 def _parent_of(pid: int) -> int:

@@ -10,6 +10,7 @@ from app.runs.objectives import Objective
 from tests.support import places
 from tests.support.deployments import EMBEDDED
 from tests.support.killable_tailor import KillableTailor, killable_tailor
+from tests.support.marked_places import TIDYING
 from tests.support.places import AT_ITS_END, Kill, Victim
 from tests.support.runs import get_run
 from tests.support.tiny_models import make_tiny_model
@@ -25,6 +26,12 @@ def tailor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Killable
         yield tailor
 
 
+def resumed_from_step(tailor: KillableTailor, run_id: str) -> int:
+    plan = get_run(tailor.deployment.engine, run_id).plan
+    assert plan is not None
+    return int(plan["resumed_from_step"])
+
+
 def test_between_a_file_and_its_row_nothing_is_lost(tailor: KillableTailor) -> None:
     subject = Subject()
     expected = tailor.weights_of_the_only_end(tailor.train(subject))
@@ -34,7 +41,7 @@ def test_between_a_file_and_its_row_nothing_is_lost(tailor: KillableTailor) -> N
         # The adapter has its name, and the transaction that makes it a version is open.
         Kill("making it a version", 1, AT_ITS_END, Victim.POOL),
         # The version is there, and its worker has not tidied up.
-        Kill("tidying up after the end", 1, 0.0, Victim.POOL),
+        Kill(TIDYING, 1, 0.0, Victim.POOL),
         Kill("having claimed the run", 1, 0.0, Victim.MAIN),
         # A worker that is updated in the moment in which its training saves.
         Kill("saving a checkpoint", 3, 0.0, Victim.MAIN, signal.SIGTERM),
@@ -43,7 +50,17 @@ def test_between_a_file_and_its_row_nothing_is_lost(tailor: KillableTailor) -> N
         run_id = tailor.train(subject, [kill])
         assert places.done(tailor.folder(run_id)) == [kill]
         assert tailor.weights_of_the_only_end(run_id) == expected
-        plan = get_run(tailor.deployment.engine, run_id).plan
-        assert plan is not None
         if kill.place == "saving a checkpoint":
-            assert plan["resumed_from_step"] > 0
+            assert resumed_from_step(tailor, run_id) > 0
+
+
+def test_who_dies_with_the_main_process_gets_no_further(tailor: KillableTailor) -> None:
+    """It dies a few milliseconds later, and would do what it could meanwhile: end the run."""
+    place = "making it a version"
+    kills = [Kill(place, 1, AT_ITS_END, Victim.MAIN), Kill(TIDYING, 1, AT_ITS_END, Victim.POOL)]
+    run_id = tailor.train(Subject(), kills)
+    assert places.done(tailor.folder(run_id)) == kills
+    assert tailor.weights_of_the_only_end(run_id)
+    assert resumed_from_step(tailor, run_id) > 0, "the first attempt ended the run"
+    left = [stay for stay, _, _ in places.seen(tailor.folder(run_id)) if stay == place]
+    assert len(left) == 1, "the first attempt left the place"
