@@ -21,7 +21,13 @@ from tests.support.deployments import Deployment, deployed
 from tests.support.marked_places import TIDYING
 from tests.support.places import Kill
 from tests.support.runs import get_run
-from tests.support.tiny_projects import Subject, add_tiny_base, add_tiny_project, queue_tiny_run
+from tests.support.tiny_projects import (
+    FEW_EPOCHS,
+    Subject,
+    add_tiny_base,
+    add_tiny_project,
+    queue_tiny_run,
+)
 from tests.support.waiting import wait_until
 from tests.support.workers import CeleryWorker
 
@@ -43,7 +49,7 @@ class KillableTailor:
     def folder(self, run_id: str) -> Path:
         return self.deployment.storage.path("runs", run_id)
 
-    def train(self, subject: Subject, kills: Sequence[Kill] = ()) -> str:
+    def train(self, subject: Subject, kills: Sequence[Kill] = (), epochs: int = FEW_EPOCHS) -> str:
         """Train to the end, whoever is killed on the way."""
         run_id = queue_tiny_run(
             self.deployment.engine,
@@ -51,6 +57,7 @@ class KillableTailor:
             self.project_id,
             subject,
             lambda folder: places.order(folder, kills),
+            epochs,
         )
         wait_until(
             lambda: self._is_over(run_id),

@@ -26,6 +26,8 @@ from tests.support.tiny_models import CONTEXT
 
 _BASE_ID: Final = "tiny"
 _EXAMPLES: Final = 30
+FEW_EPOCHS: Final = 3
+"""Over in a second or two."""
 # Small enough for a model of two layers and 32 numbers a token.
 _SMALL: Final = {"rank": 4, "block_size": 4, "virtual_tokens": 4, "encoder_size": 16}
 
@@ -97,8 +99,9 @@ def queue_tiny_run(
     project_id: str,
     subject: Subject,
     prepare: Callable[[Path], object] = lambda _folder: None,
+    epochs: int = FEW_EPOCHS,
 ) -> str:
-    """Queue a run of a second or two that saves where it is after every update.
+    """Queue a run that saves where it is after every update.
 
     Args:
         engine: the database.
@@ -106,13 +109,14 @@ def queue_tiny_run(
         project_id: whose examples are learned.
         subject: what is trained.
         prepare: is given the run's folder before anyone can claim the run.
+        epochs: how often it goes through the examples.
     """
     names = {setting.name for setting in METHODS[subject.method].settings}
     choices = RecipeChoices(
         method=subject.method,
         method_settings={name: value for name, value in _SMALL.items() if name in names},
         objective=subject.objective,
-        epochs=3,
+        epochs=epochs,
         examples_per_update=4,
         evaluations=3,
     )

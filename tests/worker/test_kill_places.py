@@ -43,8 +43,6 @@ def test_between_a_file_and_its_row_nothing_is_lost(tailor: KillableTailor) -> N
         # The version is there, and its worker has not tidied up.
         Kill(TIDYING, 1, 0.0, Victim.POOL),
         Kill("having claimed the run", 1, 0.0, Victim.MAIN),
-        # A worker that is updated in the moment in which its training saves.
-        Kill("saving a checkpoint", 3, 0.0, Victim.MAIN, signal.SIGTERM),
     ]
     for kill in cases:
         run_id = tailor.train(subject, [kill])
@@ -52,6 +50,19 @@ def test_between_a_file_and_its_row_nothing_is_lost(tailor: KillableTailor) -> N
         assert tailor.weights_of_the_only_end(run_id) == expected
         if kill.place == "saving a checkpoint":
             assert resumed_from_step(tailor, run_id) > 0
+
+
+def test_a_worker_that_is_updated_while_its_training_saves_loses_nothing(
+    tailor: KillableTailor,
+) -> None:
+    # So many that the training is not over before it hears that it is to stop.
+    epochs = 30
+    expected = tailor.weights_of_the_only_end(tailor.train(Subject(), epochs=epochs))
+    kill = Kill("saving a checkpoint", 3, 0.0, Victim.MAIN, signal.SIGTERM)
+    run_id = tailor.train(Subject(), [kill], epochs)
+    assert places.done(tailor.folder(run_id)) == [kill]
+    assert tailor.weights_of_the_only_end(run_id) == expected
+    assert resumed_from_step(tailor, run_id) > 0
 
 
 def test_who_dies_with_the_main_process_gets_no_further(tailor: KillableTailor) -> None:
