@@ -128,6 +128,23 @@ def test_a_lost_connection_is_said_and_taken_up_again(page: Page) -> None:
     assert follower.last_event_ids[-1] == "1"
 
 
+def test_a_lost_server_is_asked_again_every_four_seconds_at_the_latest(page: Page) -> None:
+    follower = Follower()
+    state = page.locator("[data-live-state]")
+    page.clock.install(time=0)
+    with served(follower.app, free_port()) as address:
+        page.goto(address)
+        expect(page.locator("#step")).to_have_text("Step 0")
+        # From here on nothing is asked before the test lets time pass.
+        page.clock.pause_at(3_600)
+    for _ in range(8):
+        # Said anew after each try that was in vain.
+        expect(state).not_to_be_empty()
+        state.evaluate("said => { said.textContent = ''; }")
+        with page.expect_request("**/events*"):
+            page.clock.run_for(4_000)
+
+
 def test_the_tab_says_how_far_it_is(page: Page) -> None:
     follower = Follower()
     with served(follower.app, free_port()) as address:
