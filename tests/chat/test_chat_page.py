@@ -118,7 +118,6 @@ def test_what_is_being_typed_outlives_saved_settings_and_a_reload(talk: Desk) ->
     expect(talk.page.get_by_label("Your question")).to_have_value("Half a quest")
     talk.page.reload()
     expect(talk.page.get_by_label("Your question")).to_have_value("Half a quest")
-    talk.page.get_by_role("button", name="Stop").click()
 
 
 def test_a_lost_sign_in_leads_to_the_sign_in_page(talk: Desk) -> None:
