@@ -11,6 +11,7 @@ from app.web.live_replies import live_replies, live_replies_of
 from tests.chat.test_conversations import answers_on, send, when_over
 from tests.support.asynchronous import run_in_thread
 from tests.support.chat import ChatWeb
+from tests.support.inference import TOKEN, Home, running_inference
 from tests.support.silent_server import SilentServer, silent_server
 from tests.support.waiting import wait_until
 from tests.support.web import OWNER, Web, running_web
@@ -72,19 +73,36 @@ def test_who_comes_when_all_places_are_taken_is_in_line(chat: ChatWeb, places: i
     assert answers_on(when_over(client, asked["turn_url"]))["base"]
 
 
-def test_a_training_that_needs_the_memory_is_said(chat: ChatWeb) -> None:
-    client = chat.web.client_for(OWNER)
-    with chat.web.transaction() as session:
-        session.merge(chat.project).base_model_id = "starter"
-    with chat.server.client() as training:
-        training.post("/v1/release", json={"hold_seconds": 4})
-    asked = send(client, chat.url, {"question": "Hello.", "version": ""}).json()
+@pytest.fixture
+def held_web(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Home
+) -> Iterator[Web]:
+    """Pages whose chat server keeps its memory free for longer than any test looks.
+
+    It has nothing else to do afterwards, so no other test can share it.
+    """
+    with running_inference(home.storage) as server:
+        with server.client() as training:
+            training.post("/v1/release", json={"hold_seconds": 3600})
+        settings = {"inference_url": server.url, "inference_token": TOKEN}
+        with running_web(database_url, tmp_path / "data", monkeypatch, **settings) as web:
+            yield web
+
+
+def test_a_training_that_needs_the_memory_is_said(held_web: Web) -> None:
+    project = held_web.project()
+    with held_web.transaction() as session:
+        session.merge(project).base_model_id = "starter"
+    client = held_web.client_for(OWNER)
+    form = {"question": "Hello.", "version": ""}
+    asked = send(client, f"/projects/{project.id}/chat", form).json()
     wait_until(
         lambda: "A training needs the memory" in client.page(asked["turn_url"]),
-        timeout=3.5,
+        timeout=30,
         what="the page to say what it waits for",
     )
-    assert answers_on(when_over(client, asked["turn_url"]))["base"]
+    assert send(client, f"{asked['url']}/stop", {}).status_code == 204
+    assert "Stopped." in when_over(client, asked["turn_url"])
 
 
 def begun(chat: ChatWeb) -> str:
