@@ -62,7 +62,7 @@ def test_release_lets_a_running_answer_end_first(large: Storage) -> None:
     with running_inference(large) as server:
         stream_lines(server)
         # So many that the release comes while they are written.
-        body = {**BODY, "max_tokens": 100}
+        body = {**BODY, "max_tokens": 200}
         with (
             server.client() as training,
             server.client() as client,
