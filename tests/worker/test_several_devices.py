@@ -42,9 +42,8 @@ def test_runs_share_the_cards_and_none_has_two(
     engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_queue, "describe", lambda _: cards(2))
-    runs = [
-        queue_run(engine, storage, project_id, {"steps": 40, "step_seconds": 0.1}) for _ in range(3)
-    ]
+    slow = {"steps": 500, "step_seconds": 0.05}
+    runs = [queue_run(engine, storage, project_id, slow) for _ in range(3)]
     processes = [
         threading.Thread(
             target=execute_waiting_runs,
@@ -62,6 +61,8 @@ def test_runs_share_the_cards_and_none_has_two(
     )
     seen = {run_id: _card_of(attempts(storage, run_id)[0][1]) for run_id in runs[:2]}
     assert not attempts(storage, runs[2])
+    for run_id in runs:
+        _finish(engine, run_id)
     for process in processes:
         process.join(60)
     assert sorted(seen.values()) == ["GPU-0", "GPU-1"]
