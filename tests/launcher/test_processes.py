@@ -82,12 +82,13 @@ def test_the_log_of_a_program_that_never_ends_does_not_grow_without_end(tmp_path
     try:
         aside = tmp_path / "chatty.log.1"
 
-        def put_aside() -> bool:
+        def sizes_once_put_aside() -> list[int]:
+            # In one look, for the program goes on writing.
             kept.tend()
-            return aside.exists()
+            return [kept.log_path.stat().st_size] if aside.exists() else []
 
-        wait_until(put_aside, timeout=20, what="the first log")
-        assert kept.log_path.stat().st_size < 100_000
+        (size,) = wait_until(sizes_once_put_aside, timeout=20, what="the first log")
+        assert size < 100_000
         assert aside.read_text().startswith("a line of the log\n")
         wait_until(lambda: kept.log_path.stat().st_size > 0, timeout=20, what="it writes on")
         # Were the file renamed or the end of it remembered, there would be a hole.
