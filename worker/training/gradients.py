@@ -109,8 +109,19 @@ def _put_together(
 ) -> float:
     for _, gradients in lanes:
         for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = _sum(weight.grad, gradient)
+            weight.grad = _sum(weight.grad, _as_it_lies(weight, gradient))
     return sum(total for total, _ in lanes)
+
+
+def _as_it_lies(weight: torch.nn.Parameter, gradient: torch.Tensor | None) -> torch.Tensor | None:
+    """Return a gradient in the order in which its weight lies in memory.
+
+    A fused optimizer reads it in that order without a look at how it lies. `backward` sees to it;
+    `torch.autograd.grad` does not.
+    """
+    if gradient is None or gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
 
 
 def _sum(before: torch.Tensor | None, more: torch.Tensor | None) -> torch.Tensor | None:

@@ -8,6 +8,7 @@ from typing import Final
 from app.runs.costs.batching import most_lanes
 
 _MOST_PRODUCTS: Final = 64
+_MOST_PRODUCTS_OF_ALL: Final = 128
 _M_ARENA_MAX: Final = -8
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
@@ -44,9 +45,9 @@ def forget_old_shapes() -> None:
     the blocks freed around them were of no use either. A process grew to three and four times of
     what a pass needs; with this it does not grow at all.
     """
-    # oneDNN remembers for all lanes together (with 64 for two of them, what it gained was lost on
-    # making products anew), what stands before it for each thread by itself.
-    of_all = _MOST_PRODUCTS * most_lanes(_threads())
+    # oneDNN remembers for all lanes together (with 64 for one or two of them, a tenth of the time
+    # went into making products anew), what stands before it for each thread by itself.
+    of_all = max(_MOST_PRODUCTS_OF_ALL, _MOST_PRODUCTS * most_lanes(_threads()))
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(of_all))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(_MOST_PRODUCTS))
 

@@ -105,7 +105,7 @@ def _forward(
     for start in range(0, length, _QUERIES_AT_ONCE):
         end = min(start + _QUERIES_AT_ONCE, length)
         chunk = slice(start * shared, end * shared)
-        scores = torch.bmm(query[:, chunk], key[:, :end].transpose(1, 2)).mul_(heads.scaling)
+        scores = _scaled(query[:, chunk], key[:, :end].transpose(1, 2), heads.scaling)
         scores[:, :, start:].add_(future[: (end - start) * shared, : end - start])
         weights = torch.softmax(scores, dim=-1)
         answer[:, chunk] = torch.bmm(weights, value[:, :end])
@@ -132,10 +132,14 @@ def _backward(
         value_slope[:, :end].baddbmm_(weights.transpose(1, 2), here)
         slope = torch.bmm(here, value[:, :end].transpose(1, 2))
         slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)  # noqa: SLF001
-        slope.mul_(heads.scaling)
-        query_slope[:, chunk] = torch.bmm(slope, key[:, :end])
-        key_slope[:, :end].baddbmm_(slope.transpose(1, 2), query[:, chunk])
+        query_slope[:, chunk] = _scaled(slope, key[:, :end], heads.scaling)
+        key_slope[:, :end].baddbmm_(slope.transpose(1, 2), query[:, chunk], alpha=heads.scaling)
     return query_slope, key_slope, value_slope
+
+
+def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Return scaling * left @ right, scaled where it is calculated and not in a pass of its own."""
+    return torch.baddbmm(left.new_empty(1), left, right, beta=0.0, alpha=scaling)
 
 
 def _future(length: int, shared: int, like: torch.Tensor) -> torch.Tensor:

@@ -103,7 +103,8 @@ class AdaptedLinears:
         if slope is not None:
             slope.addmm_(narrow_slope, narrow.a)
         a_slope = (narrow_slope.t() @ x).float()
-        b_slope = (upstream.t() @ seen).float()
+        # Read in the order in which it lies, the wide one goes through memory sooner.
+        b_slope = (seen.t() @ upstream).t().float().contiguous()
         gradients = []
         for layer, outputs, ranks in self._blocks():
             gradients += [a_slope[ranks], b_slope[outputs, ranks] * layer.scaling[ADAPTER]]
