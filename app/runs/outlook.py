@@ -111,8 +111,9 @@ class Outlook:
 def devices_now(session: Session) -> list[DeviceFacts]:
     """Return the devices that could train something now, each kind of machine once."""
     found = {
-        (device.host, device.kind, device.name): device
-        for device in devices_there(session, RUNS_QUEUE)
+        (device.host, device.kind, device.name, device.memory_bytes): device
+        for machine in devices_there(session, RUNS_QUEUE)
+        for device in machine.together_and_apart()
     }
     return list(found.values())
 

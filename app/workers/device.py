@@ -73,6 +73,22 @@ class DeviceFacts(BaseModel):
             OneDevice(self.host, self.kind, device, self.count, forms) for device in self.devices
         ]
 
+    def together_and_apart(self) -> list["DeviceFacts"]:
+        """Return all of them and, where they are not alike, those of each kind by themselves.
+
+        What fits only on the largest card of a machine is to be found to fit there.
+        """
+        alike: dict[tuple[str, int | None], list[Device]] = {}
+        for device in self.devices:
+            alike.setdefault((device.name, device.memory_bytes), []).append(device)
+        if len(alike) == 1:
+            return [self]
+        apart = [
+            self.model_copy(update={"devices": tuple(devices), "memory_bytes": memory})
+            for (_, memory), devices in alike.items()
+        ]
+        return [self, *apart]
+
     def obstacle_to(self, form: str) -> str:
         """Say why no base model can be held in a form of few bits; empty where one can.
 

@@ -72,6 +72,25 @@ def test_a_run_that_was_promised_for_the_large_card_goes_to_no_small_one(
 
 
 @pytest.mark.one_database
+def test_the_largest_card_of_a_machine_takes_what_fits_there_alone(
+    engine: Engine, storage: Storage, project_id: str
+) -> None:
+    unlike = _SMALL.devices[0], _LARGE.devices[0].model_copy(update={"id": "GPU-1"})
+    machine = _SMALL.model_copy(update={"devices": unlike})
+    run = _queued(engine, storage, project_id, machine)
+    assert run.needs_memory_bytes is not None
+    assert run.needs_memory_bytes > 12 * GIGABYTE
+    assert run.promise is not None
+    assert run.promise["device"] == "A card"
+    small, large = machine.each()
+    with transaction(engine) as session:
+        assert claim_next_run(session, small) is None
+        held = claim_next_run(session, large)
+    assert held is not None
+    assert held.id == run.id
+
+
+@pytest.mark.one_database
 def test_where_no_device_has_the_memory_it_may_be_tried_on_any(
     engine: Engine, storage: Storage, project_id: str
 ) -> None:

@@ -290,6 +290,7 @@ def test_a_checkpoint_of_other_numbers_is_not_gone_on_from(
     assert third.state.step == again.plan.total_steps
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_slow_model_has_time_for_every_sample(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_the_last_rung_changes_nothing_that_is_learned(
     assert [event["note"] for event in events.of("memory")] == [CALCULATED_TWICE]
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_each_rung_in_its_turn_and_what_is_said(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ def test_in_another_number_format_the_base_model_is_asked_anew(
     assert train_here(moved, fence=2).only("result")["adapter_sha256"] == expected["adapter_sha256"]
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("objective", PREFERRED)
 def test_what_people_prefer_becomes_likelier(
     objective: Objective, tiny_model: Path, tmp_path: Path
@@ -252,6 +253,7 @@ def test_liked_answers_are_learned_word_by_word_as_far_as_that_is_weighed(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("objective", PREFERRED)
 def test_what_people_like_is_what_it_says(objective: Objective, tmp_path: Path) -> None:
     """The shop's sign-off is all that tells liked answers from others, and then it is said."""

@@ -23,6 +23,7 @@ def judged(events: RecordedEvents, learning_rate: float) -> Unchanged | None:
     return find_unchanged(recipe, events.only("plan"), result, 5e-3)
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_far_too_small_steps_are_told_as_such(tiny_model: Path, tmp_path: Path) -> None:
     events = trained(tiny_model, tmp_path / "run", learning_rate=1e-6)
     recall = events.only("result")["recall"]
