@@ -10,8 +10,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.inference import ANCHOR, TEAPOT, Home, InferenceServer
 from tests.support.tiny_models import make_tiny_model
-from worker.inference.catalogue import BaseReference
+from worker.inference.catalogue import BaseReference, ModelReference
+from worker.inference.generation import Event, Generation, GenerationRequest, TextPiece
 from worker.inference.loaded_model import LoadedModel
+from worker.inference.prompts import Prompt
+from worker.inference.sampling import SamplingSettings
 
 QUESTIONS = (
     "Hello, when are you open?",
@@ -67,6 +70,37 @@ def test_a_model_that_calls_its_memory_otherwise_keeps_what_it_has_read(tmp_path
     with torch.no_grad():
         expected = plain(torch.tensor([[5, 6, 7, 8]])).logits[0, -1]
     assert torch.allclose(scores, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba", "qwen3_5", "lfm2", "rwkv", "recurrent_gemma"])
+def test_a_long_question_is_read_as_a_whole_however_a_model_remembers(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.inference.generation.PREFILL_TOKENS", 5)
+    folder = make_tiny_model(tmp_path, kind)
+    model = LoadedModel(BaseReference(kind, kind, folder, "f"), torch.device("cpu"))
+    prompt = list(range(5, 22))
+    given: list[Event] = []
+    generation = Generation(
+        GenerationRequest(
+            reference=ModelReference(model.base),
+            prompt=Prompt(prompt, 12, turns_left_out=0),
+            sampling=SamplingSettings(temperature=0.0),
+            stop_words=(),
+            stop_ids=frozenset(),
+            decode=lambda ids: "".join(f"{token} " for token in ids),
+            send=given.append,
+        )
+    )
+    while not generation.done:
+        generation.step(model)
+    said = "".join(event.text for event in given if isinstance(event, TextPiece))
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = list(prompt)
+    with torch.no_grad():
+        for _ in range(12):
+            ids.append(int(plain(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    assert [int(token) for token in said.split()] == ids[len(prompt) :]
 
 
 def test_the_versions_differ_from_the_base_and_from_each_other(server: InferenceServer) -> None:

@@ -134,6 +134,16 @@ def _config(kind: str) -> Any:  # noqa: ANN401 (transformers ships no types)
             mamba_n_heads=8,
             logits_scaling=8.0,
         ),
+        # Three of four layers of the real ones carry a state instead of keys and values.
+        "qwen3_5": lambda: transformers.Qwen3_5TextConfig(
+            **shape,
+            head_dim=8,
+            layer_types=["linear_attention", "full_attention"],
+            linear_key_head_dim=8,
+            linear_value_head_dim=8,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+        ),
         # Dense but for a convolution in every other layer, which remembers otherwise.
         "lfm2": lambda: transformers.Lfm2Config(
             **shape, layer_types=["conv", "full_attention"], block_multiple_of=8

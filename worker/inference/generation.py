@@ -94,7 +94,8 @@ class Generation:
         if self._cache is None or self._sampler is None:
             self.begin(model)
         assert self._cache is not None and self._sampler is not None  # noqa: S101, PT018 (begin made them)
-        reading, self._unread = self._unread[:PREFILL_TOKENS], self._unread[PREFILL_TOKENS:]
+        at_once = PREFILL_TOKENS if model.reads_in_pieces else len(self._unread)
+        reading, self._unread = self._unread[:at_once], self._unread[at_once:]
         logits = model.next_logits(reading, self._cache)
         if self._unread:
             return
@@ -104,7 +105,7 @@ class Generation:
             return
         self._written += 1
         self._seen.append(token)
-        self._unread = [token]
+        self._unread = [token] if model.remembers else list(self._seen)
         self._send_text(self._stop_words.add(self._detokeniser.add(token)))
         if self._stop_words.found:
             self._finish("stop")

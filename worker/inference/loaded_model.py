@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from app.base_models.files import read_shape
 from worker.inference.catalogue import BaseReference, ModelReference
 from worker.inference.kinds import Head, KindShare, without_head
-from worker.methods.front import memory_name
+from worker.methods.front import memory_name, reads_in_pieces
 from worker.methods.worn import WornAdapters
 from worker.number_formats import card_has_bfloat16
 from worker.own_weights import hold_weights
@@ -66,6 +66,10 @@ class LoadedModel:
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self.is_spoiled = False
         """An adapter went in only in part, so nothing that this model says can be trusted."""
+        is_plain = not self._model._is_stateful  # noqa: SLF001 (transformers' own generation asks, too)
+        self.reads_in_pieces = is_plain or reads_in_pieces(self._model)
+        self.remembers = True
+        """Others, such as RWKV, must read all anew for each word; known once it has read."""
         settings = self._model.generation_config
         ends = settings.eos_token_id if settings.eos_token_id is not None else []
         self.end_tokens = frozenset([ends] if isinstance(ends, int) else ends)
@@ -97,8 +101,10 @@ class LoadedModel:
     def next_logits(self, ids: list[int], cache: DynamicCache) -> torch.Tensor:
         """Read tokens into the cache and return the scores of what may follow the last one."""
         read = torch.tensor([ids], device=self.device)
-        memory = {memory_name(self._model): cache}
-        output = self._model(input_ids=read, use_cache=True, logits_to_keep=1, **memory)
+        memory = memory_name(self._model)
+        told = {memory: cache} if self.remembers else {}
+        output = self._model(input_ids=read, use_cache=self.remembers, logits_to_keep=1, **told)
+        self.remembers = getattr(output, memory, None) is not None
         logits: torch.Tensor = output.logits[0, -1]
         return logits
 

@@ -11,6 +11,8 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from worker.methods.front import USUAL_MEMORY, memory_name, reads_in_pieces
+
 ALL_LINEAR: Final = "all-linear"
 # What the many families of models call the layers that IA3 scales (Liu et al., 2022, section 3.3):
 # keys and values of the attention, and what goes into the last layer of the feed-forward part.
@@ -111,16 +113,9 @@ def require_linear(model: PreTrainedModel) -> None:
         raise UnsuitableModelError("it keeps its layers in an older form (Conv1D)")
 
 
-@torch.no_grad()
 def require_memory(model: PreTrainedModel) -> None:
-    """Raise UnsuitableModelError if virtual tokens cannot be read into the model's memory.
-
-    Some families say that they take a memory and keep it to themselves, so one token is read.
-    """
-    reads: Any = model
-    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    output = reads(input_ids=token, use_cache=True, logits_to_keep=1)
-    if getattr(output, "past_key_values", None) is None:
+    """Raise UnsuitableModelError if virtual tokens cannot be read into the model's memory."""
+    if memory_name(model) != USUAL_MEMORY or not reads_in_pieces(model):
         raise UnsuitableModelError("it remembers what it has read in a form of its own")
 
 
