@@ -1,7 +1,7 @@
 """Take waiting runs in their turn, one at a time on each device, until none is left."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import Engine
 
@@ -9,6 +9,7 @@ from app.database.session import DATABASE_AWAY, transaction
 from app.leases.repository import LostLeaseError
 from app.runs.holding import HeldRun, beat, claim_next_run, note_devices, requeue
 from app.runs.progress.repository import is_held
+from app.runs.queue.needs import ANYTHING, Needs, Serves
 from app.settings import Settings
 from app.storage.folders import Storage
 from app.workers.device import OneDevice
@@ -61,15 +62,31 @@ def _execute_next(
     child_module: str,
     spares: SpareKeeper | None,
 ) -> bool:
-    """Train one run; False if nothing waits or no device is free."""
-    first = _take_device(engine, storage)
-    if first is None:
-        return False
+    """Train one run; False if nothing waits that a free device can train."""
+    in_vain: set[Serves] = set()
+    while (first := _take_device(engine, storage, in_vain)) is not None:
+        if _execute_on(first, engine, storage, settings, stop_requested, child_module, spares):
+            return True
+        in_vain.add(Serves.by(first.device))
+    return False
+
+
+def _execute_on(
+    first: DeviceLock,
+    engine: Engine,
+    storage: Storage,
+    settings: Settings,
+    stop_requested: Callable[[], bool],
+    child_module: str,
+    spares: SpareKeeper | None,
+) -> bool:
+    """Train the run whose turn it is on a device; False, and the device is free, if none waits."""
     taken = [first]
     try:
         held = _claim(engine, storage, first.device)
         if held is not None:
-            taken += _take_further(engine, storage, first.device, held.recipe.devices - 1)
+            wanted = held.recipe.devices - 1
+            taken += _take_further(engine, storage, first.device, wanted, held.needs)
         is_ours = held is not None and _begin(engine, storage, settings, held, taken)
     except BaseException:
         # A lock that this process forgot would keep all others from training.
@@ -148,9 +165,19 @@ def _hold_on(engine: Engine, held: HeldRun, devices: Sequence[OneDevice]) -> boo
     return True
 
 
-def _take_device(engine: Engine, storage: Storage) -> DeviceLock | None:
-    """Take the first device of this machine that is free; None if all are in use."""
+def _take_device(
+    engine: Engine, storage: Storage, in_vain: Collection[Serves]
+) -> DeviceLock | None:
+    """Take the first device of this machine that is free; None if all are in use.
+
+    Args:
+        engine: the database.
+        storage: where the locks are.
+        in_vain: for devices that serve as these do nothing waits.
+    """
     for device in describe(storage).each():
+        if Serves.by(device) in in_vain:
+            continue
         lock = _take(engine, storage, device)
         if lock is not None:
             return lock
@@ -165,15 +192,17 @@ def _free_beside(engine: Engine, storage: Storage, first: OneDevice) -> int:
 
 
 def _take_further(
-    engine: Engine, storage: Storage, first: OneDevice, wanted: int
+    engine: Engine, storage: Storage, first: OneDevice, wanted: int, needs: Needs = ANYTHING
 ) -> list[DeviceLock]:
     """Take up to so many other devices of this machine, as many as are free at this moment.
 
-    Nobody waits for one while it holds another, so runs never wait for each other in a ring.
+    Nobody waits for one while it holds another, so runs never wait for each other in a ring. One on
+    which the run does not fit is left to others: it would bring all that learn with it to a halt.
     """
     taken: list[DeviceLock] = []
     for device in describe(storage).each():
-        if len(taken) < wanted and device != first:
+        suits = device != first and Serves.by(device).can_train(needs)
+        if len(taken) < wanted and suits:
             lock = _take(engine, storage, device)
             taken += [lock] if lock is not None else []
     return taken

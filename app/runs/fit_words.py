@@ -12,8 +12,9 @@ def about(size: float) -> str:
 
 def fit_sentences(outlook: Outlook) -> list[str]:
     """Say of each device whether a training fits on it."""
-    several = len(outlook.devices) > 1
-    return [_fit_sentence(device, names_it=several) for device in outlook.devices]
+    # Of unlike cards each kind is there by itself, too.
+    listed = [device for device in outlook.devices if not device.are_told_apart]
+    return [_fit_sentence(device, names_it=len(listed) > 1) for device in listed]
 
 
 def _fit_sentence(device: DevicePlan, *, names_it: bool) -> str:
@@ -68,8 +69,11 @@ def remedies(outlook: Outlook) -> str:
     held_by_text = plan.least_memory.parts[Cost.ACTIVATIONS]
     if plan.least_memory.total - held_by_text / 2 <= plan.available:
         ways.append("examples half as long")
-    if best.divided is not None and best.divided.fits_in_small_steps:
-        ways.append(f"the base model divided over all {best.count} devices, if you choose as many")
+    ways += [
+        f"the base model divided over all {device.count} devices, if you choose as many"
+        for device in outlook.devices
+        if device.divided is not None and device.divided.fits_in_small_steps
+    ][:1]
     ways.append("a machine with more memory")
     listed = ", ".join(ways[:-1]) + " or " + ways[-1]
     return f"What would fit: {listed}. You may try it all the same; nothing is lost if it stops."

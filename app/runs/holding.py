@@ -21,6 +21,7 @@ from app.runs.progress import repository
 from app.runs.progress.batch import Batch
 from app.runs.progress.repository import Wishes
 from app.runs.queue.claiming import claim_next, use_further
+from app.runs.queue.needs import ANYTHING, Needs, needs_of
 from app.runs.recipe import Recipe
 from app.runs.status import RunStatus, check_move
 from app.runs.tables import Run
@@ -52,6 +53,8 @@ class HeldRun:
     id: str
     fence: int
     recipe: Recipe
+    needs: Needs = ANYTHING
+    """Of each device that trains it."""
     finishes: bool = False
     """Someone wants it to learn no more and to keep its best."""
 
@@ -95,7 +98,8 @@ def claim_next_run(
                 session, run, RunStatus.FAILED, _UNREADABLE["reason"], failure=_unreadable(error)
             )
             continue
-        return HeldRun(claimed.run_id, claimed.fence, recipe, finishes=claimed.finishes)
+        needs = needs_of(recipe, claimed.needs_memory_bytes)
+        return HeldRun(claimed.run_id, claimed.fence, recipe, needs, finishes=claimed.finishes)
     return None
 
 

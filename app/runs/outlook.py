@@ -45,6 +45,7 @@ class DevicePlan:
         seconds: how long it takes, by the plan and by what earlier runs took there.
         count: how many of them the machine has.
         divided: the same with the base model divided over all of them, where there are several.
+        are_told_apart: they are not alike, and each kind of them is there by itself, too.
     """
 
     name: str
@@ -53,6 +54,7 @@ class DevicePlan:
     seconds: float
     count: int = 1
     divided: Plan | None = None
+    are_told_apart: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -243,4 +245,6 @@ def _device_plan(
     if device.count > 1 and METHODS[work.method].base_stays_frozen:
         among_all = replace(work.share(device.count), divided_over=device.count)
         divided = plan(shape, among_all, device)
-    return DevicePlan(device.name, device.host, found, seconds, device.count, divided)
+    return DevicePlan(
+        *(device.name, device.host, found, seconds, device.count, divided), device.are_told_apart
+    )

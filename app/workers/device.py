@@ -73,21 +73,31 @@ class DeviceFacts(BaseModel):
             OneDevice(self.host, self.kind, device, self.count, forms) for device in self.devices
         ]
 
+    @property
+    def are_told_apart(self) -> bool:
+        """Whether they are not alike, and it is known how much memory each of them has."""
+        memories = [device.memory_bytes for device in self.devices]
+        return len(self._kinds()) > 1 and None not in memories
+
     def together_and_apart(self) -> list["DeviceFacts"]:
-        """Return all of them and, where they are not alike, those of each kind by themselves.
+        """Return all of them and, where they are told apart, those of each kind by themselves.
 
         What fits only on the largest card of a machine is to be found to fit there.
         """
-        alike: dict[tuple[str, int | None], list[Device]] = {}
-        for device in self.devices:
-            alike.setdefault((device.name, device.memory_bytes), []).append(device)
-        if len(alike) == 1:
+        if not self.are_told_apart:
             return [self]
         apart = [
             self.model_copy(update={"devices": tuple(devices), "memory_bytes": memory})
-            for (_, memory), devices in alike.items()
+            for (_, memory), devices in self._kinds().items()
         ]
         return [self, *apart]
+
+    def _kinds(self) -> dict[tuple[str, int | None], list[Device]]:
+        """Return devices of one name and size together."""
+        kinds: dict[tuple[str, int | None], list[Device]] = {}
+        for device in self.devices:
+            kinds.setdefault((device.name, device.memory_bytes), []).append(device)
+        return kinds
 
     def obstacle_to(self, form: str) -> str:
         """Say why no base model can be held in a form of few bits; empty where one can.

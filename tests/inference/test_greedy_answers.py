@@ -72,13 +72,26 @@ def test_a_model_that_calls_its_memory_otherwise_keeps_what_it_has_read(tmp_path
     assert torch.allclose(scores, expected, rtol=1e-4, atol=1e-4)
 
 
+def _make_louder(folder: Path) -> None:
+    """Let a tiny model with a state say more about what it read long ago."""
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.mul_(5.0)
+    model.save_pretrained(folder)
+
+
 @pytest.mark.parametrize("kind", ["llama", "mamba", "qwen3_5", "lfm2", "rwkv", "recurrent_gemma"])
 def test_a_long_question_is_read_as_a_whole_however_a_model_remembers(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.inference.generation.PREFILL_TOKENS", 5)
     folder = make_tiny_model(tmp_path, kind)
+    if kind == "mamba":
+        _make_louder(folder)
     model = LoadedModel(BaseReference(kind, kind, folder, "f"), torch.device("cpu"))
+    assert model.reads_in_pieces == (kind not in {"mamba", "rwkv", "recurrent_gemma"})
     prompt = list(range(5, 22))
     given: list[Event] = []
     generation = Generation(

@@ -27,6 +27,9 @@ from worker.training.batches import divide, plan_epoch
 _SHELF = read_shelf(BUILT_IN_SHELF)
 _SMALL = next(model.measures for model in _SHELF if model.slug == "smollm2-135m")
 _LARGE = next(model.measures for model in _SHELF if model.slug == "qwen3-8b")
+# On one of two cards with 16 and 24 GB, and divided over both.
+_BETWEEN = TransformerShape.usual_for(7_000_000_000)
+_BETWEEN_BOTH = TransformerShape.usual_for(9_500_000_000)
 _WORK = Work(row_tokens=200, longest_row=512, examples=100, epochs=2, settings={"rank": 16})
 _USUAL = DeviceConstants.of(None)
 
@@ -239,6 +242,25 @@ class TestFits:
         assert len(fit_sentences(both)) == 2
         assert all("The device (workshop)" in sentence for sentence in fit_sentences(both))
         assert both.best.plan.fits
+
+    def test_unlike_cards_are_named_one_by_one_and_may_divide_what_fits_on_none(self) -> None:
+        cards = [
+            Device(id=name, name=name, memory_bytes=size * 10**9)
+            for name, size in (("Small", 16), ("Large", 24))
+        ]
+        machine = _machine(16, DeviceKind.CUDA).model_copy(update={"devices": tuple(cards)})
+        alone = for_any_examples(_BETWEEN, machine.together_and_apart())
+        small, large = fit_sentences(alone)
+        assert small.startswith("Too large for Small (workshop)")
+        assert large.startswith("Fits on Large (workshop)")
+        divided = for_any_examples(_BETWEEN_BOTH, machine.together_and_apart())
+        assert len(fit_sentences(divided)) == 2
+        assert not divided.fits
+        assert "divided over all 2 devices" in remedies(divided)
+        unknown = machine.model_copy(
+            update={"devices": (cards[0], cards[1].model_copy(update={"memory_bytes": None}))}
+        )
+        assert unknown.together_and_apart() == [unknown]
 
     def test_nobody_is_there(self) -> None:
         (sentence,) = fit_sentences(for_any_examples(_SMALL, []))

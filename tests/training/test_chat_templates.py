@@ -183,6 +183,15 @@ _QWEN3 = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}"
     "{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
+_DISTILLED_AT_FIRST = (
+    "{% for m in messages %}" + _PARTED + "{{ '<|' + m['role'] + '|>' + said + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+# As GLM has it: a line break stands before the answer that nobody asks for.
+_LED = (
+    "{% for m in messages %}" + _PARTED + "{{ '<|' + m['role'] + '|>\n' + said + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 _DISTILLED = (
     "{% for m in messages %}" + _PARTED + "{{ '<|' + m['role'] + '|>' + said + '<|end|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
@@ -190,11 +199,16 @@ _DISTILLED = (
 
 
 @pytest.mark.parametrize(
-    ("template", "learned"),
-    [(_QWEN3, "<think>\nHm.\n</think>\n\n7<|end|>"), (_DISTILLED, "Hm.\n</think>\n\n7<|end|>")],
+    ("template", "learned", "lead"),
+    [
+        (_QWEN3, "<think>\nHm.\n</think>\n\n7<|end|>", ""),
+        (_DISTILLED, "Hm.\n</think>\n\n7<|end|>", ""),
+        (_DISTILLED_AT_FIRST, "<think>\nHm.\n</think>\n\n7<|end|>", ""),
+        (_LED, "\n<think>\nHm.\n</think>\n\n7<|end|>", "\n"),
+    ],
 )
 def test_a_thought_in_an_answer_is_learned_as_written_where_the_answer_is_asked_for(
-    template: str, learned: str
+    template: str, learned: str, lead: str
 ) -> None:
     chat = ChatFormat(make_tokenizer(template=template))
     talk = [TALK[1], Message(role="assistant", content="<think>\nHm.\n</think>\n\n7")]
@@ -204,8 +218,22 @@ def test_a_thought_in_an_answer_is_learned_as_written_where_the_answer_is_asked_
     assert learned_text(chat, row) == [learned]
     # Without one, nothing is different.
     talk[-1] = Message(role="assistant", content="7")
-    assert learned_text(chat, encode(chat, talk)) == ["7<|end|>"]
+    assert learned_text(chat, encode(chat, talk)) == [f"{lead}7<|end|>"]
     assert encode(chat, talk).ids[: len(prompt)] == prompt
+
+
+def test_no_question_is_learned_where_system_words_stand_with_the_last_one() -> None:
+    """As Mistral has it, so an earlier question looks otherwise in the whole than when asked."""
+    template = (
+        "{% set told = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
+        "{% for m in messages %}{% if m['role'] == 'user' %}"
+        "{% set is_last = loop.last or loop.index == messages | length - 1 %}"
+        "{{ '<|user|>' + (told if is_last else '') + m['content'] + '<|assistant|>' }}"
+        "{% elif m['role'] == 'assistant' %}{{ m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    )
+    chat = ChatFormat(make_tokenizer(template=template))
+    assert learned_text(chat, encode(chat, TALK)) == [" Yes. <b>12</b><|end|>"]
+    assert learned_text(chat, encode(chat, TALK[1:]))[0] == "It is 7.<|end|>"
 
 
 def test_a_template_cannot_count_forever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ def config(**numbers: Any) -> LlamaConfig:  # noqa: ANN401 (numbers that other m
         ),
         ({}, _GIVEN + 0.5, None),
         ({"logit_scale": 3.0}, _GIVEN, None),
+        # As MPT may have it.
+        ({"logit_scale": "inv_sqrt_d_model"}, _GIVEN, None),
         ({}, _GIVEN[:, :-1], None),
     ],
 )

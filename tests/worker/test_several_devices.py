@@ -15,7 +15,7 @@ from app.runs.tables import Run
 from app.settings import get_settings
 from app.storage.folders import Storage
 from app.workers.device import DeviceFacts
-from tests.support.devices import cards
+from tests.support.devices import GIGABYTE, cards
 from tests.support.runs import attempts, get_run, queue_run
 from tests.support.waiting import wait_until
 from worker import run_queue
@@ -107,6 +107,23 @@ def test_a_run_takes_as_many_as_it_may_and_as_are_free(
         lock = take_device(storage, device)
         assert isinstance(lock, DeviceLock)
         lock.let_go()
+
+
+def test_a_card_on_which_a_run_does_not_fit_is_left_to_others(
+    engine: Engine, storage: Storage, project_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = cards(1, 8 * GIGABYTE).devices + cards(1, 80 * GIGABYTE).devices
+    unlike = (small, large.model_copy(update={"id": "GPU-1"}))
+    machine = cards(1, 8 * GIGABYTE).model_copy(update={"devices": unlike})
+    monkeypatch.setattr(run_queue, "describe", lambda _: machine)
+    run_id = queue_run(engine, storage, project_id, {"steps": 3}, RecipeChoices(devices=2))
+    with transaction(engine) as session:
+        session.get_one(Run, run_id).needs_memory_bytes = 12 * GIGABYTE
+    # The small card comes first and has nothing to do, which keeps nobody from the large one.
+    _worker(engine, storage).join(60)
+    run = get_run(engine, run_id)
+    assert run.status == RunStatus.SUCCEEDED, run.failure
+    assert _devices_of(run) == ["GPU-1"]
 
 
 def test_a_run_that_must_have_several_waits_for_them_and_is_not_overtaken(

@@ -15,10 +15,10 @@ import torch
 from peft import PeftType
 from transformers import DynamicCache, PreTrainedModel
 
-# By how much, as a part of the scores, reading in two pieces may differ from reading in one: more
-# than by rounding in 16 bits.
-_PIECES_MAY_DIFFER_BY: Final = 0.05
 _PROBE_TOKENS: Final = 8
+# As a part of what it would change to forget the first piece altogether.
+_MAY_BE_FORGOTTEN: Final = 0.25
+_ROUNDING: Final = 1e-4
 
 USUAL_MEMORY: Final = "past_key_values"
 PROMPT_TYPES: Final = frozenset({PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING})
@@ -34,18 +34,23 @@ def memory_name(model: Any) -> str:  # noqa: ANN401 (transformers' models share 
 def reads_in_pieces(model: Any) -> bool:  # noqa: ANN401 (transformers' models share no type)
     """Whether a model knows of a text that it read in pieces what it knows of one read at once.
 
-    Some families (RWKV, RecurrentGemma) give their memory to nobody, and some (Mamba, Bamba) begin
-    their state anew with each piece that is longer than a word. So a few tokens are read both ways.
+    Some families (RWKV, RecurrentGemma) give their memory to nobody, and some (Mamba, FalconMamba)
+    begin their state anew with each piece that is longer than a word. So a few tokens are read at
+    once, in two pieces, and the second piece alone.
     """
     memory = memory_name(model)
-    ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % model.config.vocab_size
+    words = model.config.get_text_config().vocab_size
+    ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % words
     first, second = ids.chunk(2, dim=1)
     known = getattr(model(input_ids=first, use_cache=True, logits_to_keep=1), memory, None)
     if known is None:
         return False
-    pieces = model(input_ids=second, use_cache=True, **{memory: known}).logits[0, -1].float()
-    whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
-    return bool((pieces - whole).norm() <= _PIECES_MAY_DIFFER_BY * whole.norm())
+    pieces = model(input_ids=second, use_cache=True, **{memory: known}).logits[0, -1]
+    whole = model(input_ids=ids, use_cache=False).logits[0, -1]
+    alone = model(input_ids=second, use_cache=False).logits[0, -1]
+    rounding = max(_ROUNDING, 2 * torch.finfo(whole.dtype).eps) * whole.float().norm()
+    forgotten = _MAY_BE_FORGOTTEN * (alone.float() - whole.float()).norm()
+    return bool((pieces.float() - whole.float()).norm() <= max(rounding, forgotten))
 
 
 class Front:

@@ -93,10 +93,12 @@ class _Around:
 
     Attributes:
         opening: before an answer to come, and not before one that is there.
+        lead: before one that is there, and not before one to come: a space or a line break.
         closing: after one that is there.
     """
 
     opening: str
+    lead: str
     closing: str
 
     def without_opening(self, answer: str) -> str:
@@ -239,12 +241,14 @@ class ChatFormat:
         if not self._around or len(messages) < 2 or messages[-1]["role"] != "assistant":
             return full
         prompt = self._render(messages[:-1], add_generation_prompt=True)
-        if full.startswith(prompt):
-            return full
         answer, shown = messages[-1]["content"], prompt.removesuffix(self._around.opening)
+        if full.startswith(prompt) and _thought_in(answer) in full[len(prompt) :]:
+            return full
         is_whole = full.startswith(shown) and full[len(shown) :].startswith(answer.strip())
-        answered = full[len(shown) :] if is_whole else answer + self._around.closing
-        return prompt + self._around.without_opening(answered)
+        if is_whole:
+            return prompt + self._around.without_opening(full[len(shown) :])
+        written = self._around.without_opening(answer) + self._around.closing
+        return prompt + self._around.lead + written
 
     def _spans_by_difference(self, messages: list[Message], full: str) -> list[tuple[int, int]]:
         """Where the answers stand: between the text before an answer and the text with it.
@@ -258,12 +262,19 @@ class ChatFormat:
                 continue
             before = self._render(messages[:index], add_generation_prompt=True)
             is_last = index == len(messages) - 1
+            if not is_last and not full.startswith(self._without_opening(before)):
+                # What stands before the answer stands elsewhere in the whole, such as the system's
+                # words, so what is common to both ends before the question does.
+                continue
             after = full if is_last else self._render(messages[: index + 1])
             start = _common_length(before, full)
             end = _common_length(after, full)
             if end > start and (not spans or start >= spans[-1][1]):
                 spans.append((start, end))
         return spans
+
+    def _without_opening(self, prompt: str) -> str:
+        return prompt if self._around is None else prompt.removesuffix(self._around.opening)
 
     def _render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
         return self._rendered(messages, add_generation_prompt=add_generation_prompt)[0]
@@ -290,7 +301,9 @@ class ChatFormat:
             return None
         header = shown[0][: _common_length(shown[0], shown[1])]
         opening = prompt[len(header) :] if prompt.startswith(header) else ""
-        return _Around(opening, closing=shown[0][len(header) + 1 :])
+        lead = header.removeprefix(prompt) if header.startswith(prompt) else ""
+        closing = shown[0][len(header) + 1 :]
+        return _Around(opening, lead if lead.isspace() else "", closing)
 
     def _find_header_in_answers(self) -> str:
         """What the markers count as the answer although the question's text ends with it.
@@ -368,6 +381,12 @@ def _any_of(tokens: list[str]) -> re.Pattern[str]:
     """A pattern that finds any of the tokens, the longest first; none finds nothing."""
     longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def _thought_in(answer: str) -> str:
+    """Return what an answer thinks before it says anything; empty if that is nothing."""
+    thought, closed, _ = answer.partition("</think>")
+    return thought.strip().removeprefix("<think>").strip() if closed else ""
 
 
 def _common_length(left: str, right: str) -> int:

@@ -74,7 +74,7 @@ def find_treatment(
     Returns:
         None if none that is known here makes them.
     """
-    if given.shape != scores.shape:
+    if given.shape != scores.shape or any(_texts(config)):
         return None
     for treatment in _candidates(config):
         ours = treatment.treat(given.float().clone())
@@ -93,6 +93,12 @@ def _candidates(config: Any) -> Iterator[Treatment]:  # noqa: ANN401 (see above)
     scale = next(_numbers(config, _SCALES), None)
     for one in (1.0,) if scale is None else (1.0 / scale, scale):
         yield Treatment(one, cap)
+
+
+def _texts(config: Any) -> Iterator[bool]:  # noqa: ANN401 (see above)
+    """Say of each name whether a rule stands there in words, as in MPT; none of them is known."""
+    text = config.get_text_config()
+    return (isinstance(getattr(text, name, None), str) for name in (*_SCALES, *_CAPS))
 
 
 def _numbers(config: Any, names: tuple[str, ...]) -> Iterator[float]:  # noqa: ANN401 (see above)

@@ -29,6 +29,7 @@ class Claim:
         attempts: claims that ended without a result, this one included.
         finishes: someone wants it to learn no more and to keep its best.
         event_count: the number of its newest event.
+        needs_memory_bytes: of each device that trains it; None if nobody knows.
     """
 
     run_id: str
@@ -37,9 +38,13 @@ class Claim:
     recipe: JsonObject
     finishes: bool
     event_count: int
+    needs_memory_bytes: int | None
 
 
-_READ = (Run.attempts, Run.recipe, Run.finish_requested_at, Run.event_count)
+_READ = (
+    *(Run.attempts, Run.recipe, Run.finish_requested_at, Run.event_count),
+    Run.needs_memory_bytes,
+)
 
 
 def line_up(session: Session, run: Run) -> None:
@@ -94,8 +99,9 @@ def claim_next(
     if row is None:
         return None
     repository.begin_use(session, run_id, person_id)
-    fence, attempts, recipe, finish_requested_at, event_count = tuple(row)
-    return Claim(run_id, fence, attempts, recipe, finish_requested_at is not None, event_count)
+    fence, attempts, recipe, finish_requested_at, event_count, memory = tuple(row)
+    finishes = finish_requested_at is not None
+    return Claim(run_id, fence, attempts, recipe, finishes, event_count, memory)
 
 
 def is_any_for(session: Session, devices: Sequence[OneDevice]) -> bool:
