@@ -128,10 +128,17 @@ class Maker:
         self.page.wait_for_url("**/examples")
         return urlsplit(self.page.url).path.removesuffix("/examples")
 
-    def start_training(self, project: str, preset: str = "Quick") -> str:
-        """Start a training; return the run page's path."""
+    def start_training(self, project: str, preset: str = "Quick", epochs: int = 0) -> str:
+        """Start a training, with more passes than the preset's if so many are given.
+
+        Returns:
+            The run page's path.
+        """
         self.go(f"{project}/training")
         self.page.get_by_role("radio", name=re.compile(f"^{preset}")).check()
+        if epochs:
+            self.page.get_by_text("Settings for experts").click()
+            self.page.locator("input[name=epochs]").fill(str(epochs))
         self.press("Start training")
         self.page.wait_for_url("**/runs/*")
         return urlsplit(self.page.url).path
