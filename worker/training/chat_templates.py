@@ -221,8 +221,10 @@ class ChatFormat:
         if self._has_markers:
             text, spans = self._render_with_spans(messages)
         else:
-            text = self._begun_as_asked(messages, self._render(messages))
-            spans = self._spans_by_difference(messages, text)
+            is_answered = len(messages) > 1 and messages[-1]["role"] == "assistant"
+            prompt = self._render(messages[:-1], add_generation_prompt=True) if is_answered else ""
+            text = self._begun_as_asked(messages, prompt, self._render(messages))
+            spans = self._spans_by_difference(messages, prompt, text)
         pieces: list[Piece] = []
         position = 0
         for start, end in spans:
@@ -232,15 +234,19 @@ class ChatFormat:
         pieces.append(Piece(text[position:], is_answer=False))
         return [piece for piece in pieces if piece.text]
 
-    def _begun_as_asked(self, messages: list[Message], full: str) -> str:
+    def _begun_as_asked(self, messages: list[Message], prompt: str, full: str) -> str:
         """Return the text with its last answer after the very words with which it is asked for.
 
         Some templates open a thought only where the model is to go on, and some write an answer's
         own thoughts elsewhere or leave them out. The answer is then put there as it was written.
+
+        Args:
+            messages: the conversation.
+            prompt: with which its last answer is asked for; empty if it does not end with one.
+            full: the whole as the template has it.
         """
-        if not self._around or len(messages) < 2 or messages[-1]["role"] != "assistant":
+        if self._around is None or not prompt:
             return full
-        prompt = self._render(messages[:-1], add_generation_prompt=True)
         answer, shown = messages[-1]["content"], prompt.removesuffix(self._around.opening)
         if full.startswith(prompt) and _thought_in(answer) in full[len(prompt) :]:
             return full
@@ -250,7 +256,9 @@ class ChatFormat:
         written = self._around.without_opening(answer) + self._around.closing
         return prompt + self._around.lead + written
 
-    def _spans_by_difference(self, messages: list[Message], full: str) -> list[tuple[int, int]]:
+    def _spans_by_difference(
+        self, messages: list[Message], prompt: str, full: str
+    ) -> list[tuple[int, int]]:
         """Where the answers stand: between the text before an answer and the text with it.
 
         A template may show an earlier answer otherwise than a last one (without its thoughts, for
@@ -260,8 +268,10 @@ class ChatFormat:
         for index, message in enumerate(messages):
             if message["role"] != "assistant" or index == 0:
                 continue
-            before = self._render(messages[:index], add_generation_prompt=True)
             is_last = index == len(messages) - 1
+            before = (
+                prompt if is_last else self._render(messages[:index], add_generation_prompt=True)
+            )
             if not is_last and not full.startswith(self._without_opening(before)):
                 # What stands before the answer stands elsewhere in the whole, such as the system's
                 # words, so what is common to both ends before the question does.
