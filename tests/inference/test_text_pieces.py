@@ -9,7 +9,7 @@ from tests.support.inference import STARTER
 from worker.inference.errors import ChatServerError
 from worker.inference.template_renderer import TemplateRenderer
 from worker.inference.text_stream import Detokeniser, StopWords
-from worker.training.chat_templates import UnusableConversationError
+from worker.training.answer_places import UnusableConversationError
 
 TEXTS = (
     "Plain words.",

@@ -98,7 +98,7 @@ def _prompt(folder: Path) -> list[int]:
     from worker.inference.errors import ChatServerError
     from worker.inference.prompts import Prompter
     from worker.inference.template_renderer import TemplateRenderer
-    from worker.training.chat_templates import UnusableConversationError
+    from worker.training.answer_places import UnusableConversationError
     from worker.training.examples import Message
 
     renderer = TemplateRenderer()

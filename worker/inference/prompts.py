@@ -18,7 +18,8 @@ from app.base_models.files import read_shape
 from app.datasets.content import cleaned
 from worker.inference.errors import ChatServerError, bad_request
 from worker.inference.template_renderer import TemplateRenderer
-from worker.training.chat_templates import ChatFormat, UnusableConversationError
+from worker.training.answer_places import UnusableConversationError
+from worker.training.chat_templates import ChatFormat
 from worker.training.encoders import encode_texts
 from worker.training.examples import Message
 

@@ -11,7 +11,7 @@ from typing import Any
 from app.processes import child_environment, end_group
 from app.settings import REPOSITORY_ROOT
 from worker.inference.errors import bad_request
-from worker.training.chat_templates import UnusableConversationError
+from worker.training.answer_places import UnusableConversationError
 
 # A template that spins is ended by its limit on processor time. This is for a machine so busy that
 # the child hardly gets any, its start included.

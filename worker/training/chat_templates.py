@@ -23,6 +23,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import mark_control_tokens, render_jinja_template
 
+from worker.training.answer_places import AnswerPlaces, UnusableConversationError
 from worker.training.examples import Message
 from worker.training.failures import TrainingFailureError
 from worker.training.piece_encoder import Piece, PieceEncoder
@@ -59,10 +60,6 @@ _PLAIN_WORDS: Final = (
 )
 
 
-class UnusableConversationError(Exception):
-    """The template refuses this conversation, such as two questions in a row."""
-
-
 @dataclass
 class EncodedRow:
     """Token ids of an example and, for each, whether it is part of what is learned."""
@@ -85,26 +82,6 @@ def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
         tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     )
     return ("{{ bos_token }}" if begins_with_bos else "") + template
-
-
-@dataclass(frozen=True)
-class _Around:
-    """What a template writes around a last answer.
-
-    Attributes:
-        opening: before an answer to come, and not before one that is there.
-        lead: before one that is there, and not before one to come: a space or a line break.
-        closing: after one that is there.
-    """
-
-    opening: str
-    lead: str
-    closing: str
-
-    def without_opening(self, answer: str) -> str:
-        """Return the answer without what the question has opened for it already."""
-        own = (self.opening, self.opening.strip())
-        return answer.removeprefix(next((one for one in own if answer.startswith(one)), ""))
 
 
 class ChatFormat:
@@ -134,7 +111,7 @@ class ChatFormat:
         self._in_answers = _any_of(special)
         self._in_questions = _any_of([*special, *named])
         self._header_in_answers = self._find_header_in_answers() if self._has_markers else ""
-        self._around = None if self._has_markers else self._find_what_stands_around()
+        self._places = None if self._has_markers else AnswerPlaces(self._render)
         self._pieces = PieceEncoder(tokenizer)
         self.stop_ids = self._find_stop_ids()
 
@@ -218,13 +195,8 @@ class ChatFormat:
             return lay_out([first, *marked[count + 1 :]])
 
     def _cut(self, messages: list[Message]) -> list[Piece]:
-        if self._has_markers:
-            text, spans = self._render_with_spans(messages)
-        else:
-            is_answered = len(messages) > 1 and messages[-1]["role"] == "assistant"
-            prompt = self._render(messages[:-1], add_generation_prompt=True) if is_answered else ""
-            text = self._begun_as_asked(messages, prompt, self._render(messages))
-            spans = self._spans_by_difference(messages, prompt, text)
+        find = self._render_with_spans if self._places is None else self._places.find
+        text, spans = find(messages)
         pieces: list[Piece] = []
         position = 0
         for start, end in spans:
@@ -233,58 +205,6 @@ class ChatFormat:
             position = end
         pieces.append(Piece(text[position:], is_answer=False))
         return [piece for piece in pieces if piece.text]
-
-    def _begun_as_asked(self, messages: list[Message], prompt: str, full: str) -> str:
-        """Return the text with its last answer after the very words with which it is asked for.
-
-        Some templates open a thought only where the model is to go on, and some write an answer's
-        own thoughts elsewhere or leave them out. The answer is then put there as it was written.
-
-        Args:
-            messages: the conversation.
-            prompt: with which its last answer is asked for; empty if it does not end with one.
-            full: the whole as the template has it.
-        """
-        if self._around is None or not prompt:
-            return full
-        answer, shown = messages[-1]["content"], prompt.removesuffix(self._around.opening)
-        if full.startswith(prompt) and _thought_in(answer) in full[len(prompt) :]:
-            return full
-        is_whole = full.startswith(shown) and full[len(shown) :].startswith(answer.strip())
-        if is_whole:
-            return prompt + self._around.without_opening(full[len(shown) :])
-        written = self._around.without_opening(answer) + self._around.closing
-        return prompt + self._around.lead + written
-
-    def _spans_by_difference(
-        self, messages: list[Message], prompt: str, full: str
-    ) -> list[tuple[int, int]]:
-        """Where the answers stand: between the text before an answer and the text with it.
-
-        A template may show an earlier answer otherwise than a last one (without its thoughts, for
-        example). Such an answer is not learned at that place, rather than learned wrongly.
-        """
-        spans: list[tuple[int, int]] = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant" or index == 0:
-                continue
-            is_last = index == len(messages) - 1
-            before = (
-                prompt if is_last else self._render(messages[:index], add_generation_prompt=True)
-            )
-            if not is_last and not full.startswith(self._without_opening(before)):
-                # What stands before the answer stands elsewhere in the whole, such as the system's
-                # words, so what is common to both ends before the question does.
-                continue
-            after = full if is_last else self._render(messages[: index + 1])
-            start = _common_length(before, full)
-            end = _common_length(after, full)
-            if end > start and (not spans or start >= spans[-1][1]):
-                spans.append((start, end))
-        return spans
-
-    def _without_opening(self, prompt: str) -> str:
-        return prompt if self._around is None else prompt.removesuffix(self._around.opening)
 
     def _render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
         return self._rendered(messages, add_generation_prompt=add_generation_prompt)[0]
@@ -297,23 +217,6 @@ class ChatFormat:
             for start, end in spans
         ]
         return text, [(start, end) for start, end in begun if end > start]
-
-    def _find_what_stands_around(self) -> "_Around | None":
-        """Find it by a question with two answers; None if the template refuses such a thing."""
-        question = Message(role="user", content="a")
-        try:
-            prompt = self._render([question], add_generation_prompt=True)
-            shown = [
-                self._render([question, Message(role="assistant", content=answer)])
-                for answer in ("b", "c")
-            ]
-        except UnusableConversationError:
-            return None
-        header = shown[0][: _common_length(shown[0], shown[1])]
-        opening = prompt[len(header) :] if prompt.startswith(header) else ""
-        lead = header.removeprefix(prompt) if header.startswith(prompt) else ""
-        closing = shown[0][len(header) + 1 :]
-        return _Around(opening, lead if lead.isspace() else "", closing)
 
     def _find_header_in_answers(self) -> str:
         """What the markers count as the answer although the question's text ends with it.
@@ -391,22 +294,6 @@ def _any_of(tokens: list[str]) -> re.Pattern[str]:
     """A pattern that finds any of the tokens, the longest first; none finds nothing."""
     longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-
-
-def _thought_in(answer: str) -> str:
-    """Return what an answer thinks before it says anything; empty if that is nothing."""
-    thought, closed, _ = answer.partition("</think>")
-    return thought.strip().removeprefix("<think>").strip() if closed else ""
-
-
-def _common_length(left: str, right: str) -> int:
-    """How many characters two texts have in common at their beginning."""
-    if right.startswith(left):
-        return len(left)
-    for index, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return index
-    return min(len(left), len(right))
 
 
 @contextmanager

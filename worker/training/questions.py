@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Final
 
 from app.runs.costs.asking import SHOWN_QUESTIONS
-from worker.training.chat_templates import ChatFormat, UnusableConversationError
+from worker.training.answer_places import UnusableConversationError
+from worker.training.chat_templates import ChatFormat
 from worker.training.examples import Example, Message
 from worker.training.objectives.kinds import Kinds
 from worker.training.objectives.objective import Objective
