@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -45,9 +46,12 @@ def execute_waiting_runs(
         child_module: the program that trains, which tests replace.
         spares: training processes that are ready, if this worker keeps any.
     """
+    execute_on = partial(
+        _execute_on, engine, storage, settings, stop_requested, child_module, spares
+    )
     try:
         while not stop_requested():
-            if not _execute_next(engine, storage, settings, stop_requested, child_module, spares):
+            if not _execute_next(engine, storage, execute_on):
                 return
     finally:
         if spares is not None:
@@ -55,30 +59,25 @@ def execute_waiting_runs(
 
 
 def _execute_next(
-    engine: Engine,
-    storage: Storage,
-    settings: Settings,
-    stop_requested: Callable[[], bool],
-    child_module: str,
-    spares: SpareKeeper | None,
+    engine: Engine, storage: Storage, execute_on: Callable[[DeviceLock], bool]
 ) -> bool:
     """Train one run; False if nothing waits that a free device can train."""
     in_vain: set[Serves] = set()
     while (first := _take_device(engine, storage, in_vain)) is not None:
-        if _execute_on(first, engine, storage, settings, stop_requested, child_module, spares):
+        if execute_on(first):
             return True
         in_vain.add(Serves.by(first.device))
     return False
 
 
 def _execute_on(
-    first: DeviceLock,
     engine: Engine,
     storage: Storage,
     settings: Settings,
     stop_requested: Callable[[], bool],
     child_module: str,
     spares: SpareKeeper | None,
+    first: DeviceLock,
 ) -> bool:
     """Train the run whose turn it is on a device; False, and the device is free, if none waits."""
     taken = [first]

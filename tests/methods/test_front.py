@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3TextConfig
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3TextConfig, PreTrainedModel
 
 from worker.methods.front import reads_in_pieces
 from worker.methods.targets import require_vectors
 
 
 @pytest.fixture
-def with_pictures() -> torch.nn.Module:
+def with_pictures() -> PreTrainedModel:
     """As most Gemma 3: its configuration has one part for texts and another for pictures."""
     text = Gemma3TextConfig(
         vocab_size=120,
@@ -31,12 +31,12 @@ def with_pictures() -> torch.nn.Module:
     }
     config = Gemma3Config(text_config=text, vision_config=pictures, mm_tokens_per_image=4)
     torch.manual_seed(0)
-    model: torch.nn.Module = AutoModelForCausalLM.from_config(config).eval()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
     return model
 
 
 def test_a_model_that_sees_pictures_too_takes_virtual_tokens(
-    with_pictures: torch.nn.Module,
+    with_pictures: PreTrainedModel,
 ) -> None:
     assert reads_in_pieces(with_pictures)
-    require_vectors(with_pictures)  # type: ignore[arg-type]
+    require_vectors(with_pictures)
